@@ -1,0 +1,39 @@
+# Every target sets up what it needs: a machine with Python (3.11 or newer) and make is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test check bench clean lock
+
+setup: $(BIN)/leads
+
+$(BIN)/leads: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dialedin-leads needs Python 3.11 or newer; try: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(BIN)/leads
+
+demo: setup
+	$(BIN)/python sample_data/demo.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --cov
+
+bench: setup
+	$(BIN)/python benchmarks/bench.py
+
+# Exact versions with hashes, for every platform and Python; no index address gets into the file.
+lock: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python -m uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv .demo runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,1 @@
+"""How a run goes: source → mapping → validate → payloads → push → report."""

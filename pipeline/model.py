@@ -1,0 +1,127 @@
+"""The words of a run as types: statuses, problems, repairs, payloads, replies, outcomes.
+
+Frames are text from reader to payload: no coercion, no nulls, "" is "not given".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from schemas.spec import Verdict
+
+
+class Status(StrEnum):
+    """The end state of a row."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    REJECTED = "rejected"
+    INVALID = "invalid"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    NOT_ATTEMPTED = "not_attempted"
+    VALID = "valid"
+
+
+class UserError(Exception):
+    """Something its user can mend: one line that says what and where, and what to do next."""
+
+    exit_code = 2  # usage or configuration
+
+
+class InputError(UserError):
+    """The input can't be used; nothing was sent."""
+
+    exit_code = 4
+
+
+# One row per failed rule on one cell; `position` counts from 0 within the chunk.
+PROBLEMS = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("field", pa.string()),
+        ("rule", pa.string()),
+        ("value", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+# One row per changed cell; lossless means that `raw` can be told from `value`, as far as it has a meaning.
+REPAIRS = pa.schema(
+    [
+        ("position", pa.int64()),
+        ("field", pa.string()),
+        ("raw", pa.string()),
+        ("value", pa.string()),
+        ("rule", pa.string()),
+        ("lossless", pa.bool_()),
+    ]
+)
+
+
+class Cleaned(NamedTuple):
+    """A column after cleaning.
+
+    `values` has the length of the input and no nulls. A cell with a problem keeps its raw value.
+    `repairs` and `problems` follow REPAIRS and PROBLEMS, at most one of both together per cell.
+    """
+
+    values: pa.StringArray
+    repairs: pa.Table
+    problems: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The form of one call, without credentials, and what is claimed while it is under way."""
+
+    source: int  # index of the source in the run
+    row: int
+    row_key: str
+    phone: str  # "" where the operation has none
+    identifier: str  # "ClientId:17", "LeadId:4"; "" where there is none
+    client_id: str
+    body: bytes  # application/x-www-form-urlencoded
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: HTTP status, the two headers that matter, and the text."""
+
+    http_status: int
+    body: str
+    content_type: str = ""
+    retry_after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a reply, or a failure of the transport, means for its row.
+
+    `result` is the JSON text of what a search found; `retry_after_seconds` is what the reply asks for.
+    """
+
+    verdict: Verdict
+    code: str
+    message: str = ""
+    http_status: int | None = None
+    reply: str | None = None
+    result: str | None = None
+    lead_id: str | None = None
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end state of a row that was sent."""
+
+    status: Status
+    code: str
+    judgement: Judgement
+    attempts: int
+    latency_ms: float | None

@@ -1,0 +1,1 @@
+"""What the vendors accept and answer: declarations only. Importing this package loads no pandera."""

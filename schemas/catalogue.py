@@ -1,0 +1,11 @@
+"""Every operation of every vendor, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from schemas.dialedin import OPERATIONS as DIALEDIN_OPERATIONS
+from schemas.spec import Operation
+
+CATALOGUE: Mapping[str, Operation] = MappingProxyType({op.name: op for op in DIALEDIN_OPERATIONS})

@@ -1,0 +1,306 @@
+"""DialedIn: fields, limits, effects and replies, each beside its source and grade.
+
+Sources: "DialedIn API Integration" (the vendor's help article; grade A) and public clients of the
+API (grades B and C). Nothing here was measured against a live account.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from schemas.spec import (
+    AnyBeside,
+    Credential,
+    Custom,
+    Dialing,
+    Effect,
+    Field,
+    Grade,
+    LedgerRule,
+    Operation,
+    ReplyRule,
+    Settle,
+    Together,
+    Vendor,
+    Verdict,
+)
+
+DIALEDIN = Vendor(
+    name="DialedIn",
+    base_url="https://api.chasedatacorp.com/HttpImport/",
+    base_url_setting="dialedin_base_url",
+    credentials=(
+        (
+            Credential("token", "dialedin_token", secret=True),
+            # The accid printed in the document is one account's own value: there is no default.
+            Credential("accid", "dialedin_accid", secret=False),
+        ),
+    ),
+    account="dialedin_accid",
+)
+
+# "Any custom field should have prefix adv_"; the blanks printed around it are typography. "Any spaces in the
+# field names should be replaced with double underscore". PHP rewrites "." and "[" in names (grade C), so such
+# a field can't be addressed.
+CUSTOM = Custom(prefix="adv_", space="__", forbidden=".[]", grade=Grade.A)
+
+_FLAG = ("0", "1")
+
+# "MM/dd/yyyy HH:mm:ss", two digits each, four for the year, 24-hour clock, in the customer's own time zone.
+_CALLBACK_DATE = r"(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01])/\d{4} ([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+
+# "Default field length"; an account may differ: [lengths] in the mapping.
+LEAD_FIELDS = (
+    Field(name="ClientId", max_length=50, doc="your own unique id: the one handle for finding a lead again"),
+    Field(name="FirstName", max_length=100),
+    Field(name="LastName", max_length=100),
+    Field(name="Address", max_length=500),
+    Field(name="City", max_length=100),
+    Field(name="State", max_length=2, cleaner="us_state"),
+    Field(name="ZipCode", max_length=10, cleaner="us_zip"),
+    Field(name="Rep", max_length=50),
+    Field(name="CallStatus", max_length=50),
+    Field(name="Notes", doc="unlimited"),
+)
+
+CALLBACK_FIELDS = (
+    Field(name="CallbackAgent", doc="agent login name, case-sensitive"),
+    Field(
+        name="CallbackDate",
+        pattern=_CALLBACK_DATE,
+        cleaner="callback_date",
+        doc="MM/dd/yyyy HH:mm:ss in the customer's time zone",
+    ),
+    Field(name="CallbackNotes"),
+)
+
+# "To create Agent Specific Callback": one without the other does nothing that is documented.
+_CALLBACK_RULE = Together(("CallbackAgent", "CallbackDate"), grade=Grade.C)
+
+_PHONE = Field(name="PrimaryPhone", max_length=50, cleaner="us_phone", doc="10 digits")
+_CAMPAIGN = Field(name="Campaign", max_length=50)
+_SUBCAMPAIGN = Field(name="Subcampaign", max_length=50)
+
+_SEARCH_FIELDS = (
+    Field(
+        name="SearchField",
+        required=True,
+        choices=("ClientId", "LeadId", "Phone"),
+        doc="by what the lead is looked up",
+    ),
+    # "Will be passed as-is": the phone is normalised as it was when the lead was inserted (grade C).
+    Field(
+        name="Identifier",
+        required=True,
+        cleaner_when=("SearchField", MappingProxyType({"Phone": "us_phone"})),
+        doc="the value looked up",
+    ),
+)
+
+# Any lead inserted "will be dialed with priority as soon as possible", unless ImportOnly=1.
+DIALING = MappingProxyType(
+    {
+        "import-only": Dialing(
+            MappingProxyType({"ImportOnly": "1"}), contacts=False, doc="imported; no call follows by itself"
+        ),
+        "timezone-checked": Dialing(
+            MappingProxyType({"ImportOnly": "0", "timezone": "1"}),
+            contacts=True,
+            doc="dialed at once if the hour is right where the phone is",
+        ),
+        "immediate": Dialing(
+            MappingProxyType({"ImportOnly": "0", "timezone": "0"}),
+            contacts=True,
+            doc="dialed at once, at any hour",
+        ),
+    }
+)
+
+# The gateway answers HTTP 200 to nearly everything; the verdict is in the text. First match wins. Texts are
+# normalised first: <br> becomes a space, whitespace is collapsed, ends are trimmed.
+_DIALER = r"Result: CURL error\[(?!50[234]\])\d{3,}\]: "
+RESULT_REPLIES = (
+    ReplyRule(r"Result: OK$", Verdict.ACCEPTED, "ok", Grade.B),
+    # libcurl's numbers for proxy and host not resolved, connect refused, TLS: the dialer never saw it.
+    ReplyRule(r"Result: CURL error\[(5|6|7|35)\]", Verdict.NOT_DELIVERED, "dialer_unreachable", Grade.C),
+    ReplyRule(r"Result: CURL error\[28\]", Verdict.IN_DOUBT, "dialer_timeout", Grade.C),
+    ReplyRule(r"Result: CURL error\[(\d{1,2}|50[234])\]", Verdict.IN_DOUBT, "dialer_connection", Grade.C),
+    ReplyRule(
+        _DIALER + r"Duplicated phone number\. Lead ignored\.$",
+        Verdict.DUPLICATE,
+        "duplicate_phone",
+        Grade.B,
+        one_line=True,
+    ),
+    # No public sample exists of the texts below: they are classed by their words (grade ?).
+    ReplyRule(_DIALER + r".*\bduplicat", Verdict.DUPLICATE, "duplicate_phone", Grade.UNKNOWN, one_line=True),
+    ReplyRule(
+        _DIALER + r".*(\btoken\b|\baccid\b|\bsecurity|\bpermission|\bunauthori[sz]ed\b|\bgroupid\b)",
+        Verdict.CREDENTIALS,
+        "credentials",
+        Grade.UNKNOWN,
+        one_line=True,
+    ),
+    ReplyRule(
+        _DIALER + r".*(\bdnc\b|do[- ]not[- ]call|non-?callable)",
+        Verdict.REJECTED,
+        "dnc",
+        Grade.UNKNOWN,
+        one_line=True,
+    ),
+    ReplyRule(
+        _DIALER + r".*\bcampaign\b", Verdict.REJECTED, "unknown_campaign", Grade.UNKNOWN, one_line=True
+    ),
+    ReplyRule(
+        _DIALER + r".*(\blead\b.*\bnot found\b|\bno lead\b)",
+        Verdict.REJECTED,
+        "not_found",
+        Grade.UNKNOWN,
+        one_line=True,
+    ),
+    # A dialer that crashed after storing looks the same as one that refused.
+    ReplyRule(r"Result: CURL error\b", Verdict.IN_DOUBT, "dialer_error", Grade.C),
+    ReplyRule(
+        r"Result: Campaign name should be specified",
+        Verdict.REJECTED,
+        "missing_campaign",
+        Grade.A,
+        one_line=True,
+    ),
+    ReplyRule(
+        r"Result: GroupId should be specified", Verdict.CREDENTIALS, "credentials", Grade.A, one_line=True
+    ),
+    ReplyRule(
+        r"Result: .*\bSigning message error\b", Verdict.REJECTED, "signing_error", Grade.A, one_line=True
+    ),
+    ReplyRule(
+        r"Result: .*(\btoken\b|\baccid\b|\bsecurity|\bpermission|\bunauthori[sz]ed\b)",
+        Verdict.CREDENTIALS,
+        "credentials",
+        Grade.UNKNOWN,
+        one_line=True,
+    ),
+    ReplyRule(r"Result: No data to (import|update)", Verdict.REJECTED, "no_data", Grade.A, one_line=True),
+    ReplyRule(
+        r"Result: .*\bare the reserved words\b", Verdict.REJECTED, "reserved_words", Grade.A, one_line=True
+    ),
+    # The beginning of a longer reply is not a verdict.
+    ReplyRule(r"Result: ?(O|C|CU|CUR|CURL.*)?$", Verdict.IN_DOUBT, "truncated_reply", Grade.C),
+    ReplyRule(r"Result: \S", Verdict.REJECTED, "gateway_refused", Grade.C, one_line=True),
+)
+
+INSERT_LEAD = Operation(
+    name="InsertLead",
+    vendor=DIALEDIN,
+    path="InjectLead.php",
+    endpoint_grade=Grade.A,
+    source="DialedIn API Integration, Inserting Lead",
+    doc="Puts a lead into a campaign. Unless imported only, it is hot: a call may go out at once.",
+    effect=Effect.CONTACT,
+    settle=Settle.SEARCH,
+    ledger=LedgerRule.BY_KEY,
+    replies=RESULT_REPLIES,
+    fields=(
+        Field(name="Campaign", required=True, max_length=50, doc="must exist beforehand"),
+        _SUBCAMPAIGN,
+        Field(name="PrimaryPhone", required=True, max_length=50, cleaner="us_phone", doc="10 digits"),
+        *LEAD_FIELDS,
+        *CALLBACK_FIELDS,
+        Field(
+            name="DuplicatesCheck",
+            choices=("0", "1", "2", "3"),
+            doc="0 same campaign (the default), 1 allow, 2 all campaigns, 3 campaign and subcampaign",
+        ),
+        Field(
+            name="timezone",
+            choices=_FLAG,
+            cleaner="flag",
+            from_policy=True,
+            doc="1: dialed only at a fit hour",
+        ),
+        Field(
+            name="AllowDialingDups",
+            choices=_FLAG,
+            cleaner="flag",
+            from_policy=True,
+            doc="1: duplicates are dialed",
+        ),
+        Field(
+            name="DialNonCallables",
+            choices=_FLAG,
+            cleaner="flag",
+            from_policy=True,
+            doc="1: do-not-call numbers are dialed",
+        ),
+        Field(
+            name="ImportOnly",
+            choices=_FLAG,
+            cleaner="flag",
+            from_policy=True,
+            doc="1: a plain import, no call",
+        ),
+    ),
+    rules=(_CALLBACK_RULE,),
+    custom=CUSTOM,
+    dialing=DIALING,
+    phone="PrimaryPhone",
+    client_id="ClientId",
+    duplicates_by="phone",
+)
+
+UPDATE_LEAD = Operation(
+    name="UpdateLead",
+    vendor=DIALEDIN,
+    path="UpdateLead.php",
+    endpoint_grade=Grade.B,
+    source="DialedIn API Integration, Updating Lead",
+    doc="Changes an existing lead. Never creates one and never dials. Empty values are left out.",
+    effect=Effect.WRITE,
+    settle=Settle.REPEAT,
+    ledger=LedgerRule.LAST_PAYLOAD,
+    replies=RESULT_REPLIES,
+    fields=(
+        *_SEARCH_FIELDS,
+        _PHONE,
+        # As plain fields these may move the lead (grade C): sent only where the mapping names them.
+        _CAMPAIGN,
+        _SUBCAMPAIGN,
+        *LEAD_FIELDS,
+        *CALLBACK_FIELDS,
+    ),
+    rules=(_CALLBACK_RULE, AnyBeside(("SearchField", "Identifier"), code="nothing_to_update")),
+    custom=CUSTOM,
+    phone="PrimaryPhone",
+    client_id="ClientId",
+    identifier=("SearchField", "Identifier"),
+    duplicates_by="identifier",
+)
+
+SEARCH_LEAD = Operation(
+    name="LeadOperations.SearchLead",
+    vendor=DIALEDIN,
+    path="LeadOperations.php",
+    endpoint_grade=Grade.B,
+    source="DialedIn API Integration, Lead Operations, SearchLead",
+    doc="Looks a lead up and returns what is stored.",
+    effect=Effect.READ,
+    settle=Settle.REPEAT,
+    ledger=LedgerRule.NONE,
+    replies=RESULT_REPLIES,
+    json_search=True,
+    fixed=MappingProxyType({"Action": "SearchLead"}),
+    fields=(
+        *_SEARCH_FIELDS,
+        Field(
+            name="Detailed",
+            choices=_FLAG,
+            cleaner="flag",
+            doc="1: all lead fields; 0: id and whether it exists",
+        ),
+        Field(name="Campaign", max_length=50, doc="restricts the search; empty: all"),
+        Field(name="Subcampaign", max_length=50, doc="restricts the search; empty: all"),
+    ),
+    identifier=("SearchField", "Identifier"),
+)
+
+OPERATIONS = (INSERT_LEAD, UPDATE_LEAD, SEARCH_LEAD)

@@ -1,0 +1,232 @@
+"""The declaration types: what an operation of a vendor is, as data.
+
+Everything that is known about a vendor is an instance of these types. The engines that read
+them (mapping, validation, payloads, replies, push) hold no vendor's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from types import MappingProxyType
+
+
+class Grade(StrEnum):
+    """How well a rule is known. C and unknown rules are never shown to a user as facts."""
+
+    A = "A"  # the vendor's document, or code that the vendor wrote
+    B = "B"  # seen in several public third-party clients
+    C = "C"  # inferred from A and B
+    UNKNOWN = "?"  # not found
+
+
+class Effect(StrEnum):
+    """What an operation does in the world."""
+
+    READ = "read"
+    WRITE = "write"
+    CONTACT = "contact"  # a phone may ring, a text may arrive
+
+
+class Settle(StrEnum):
+    """What may be done about a call that was sent and has no verdict."""
+
+    REPEAT = "repeat"  # sending it again changes nothing
+    SEARCH = "search"  # look it up first
+    NEVER = "never"  # nothing can tell; a person decides
+
+
+class LedgerRule(StrEnum):
+    """What an earlier delivery says about sending again."""
+
+    BY_KEY = "by_key"  # the key was delivered: skip
+    LAST_PAYLOAD = "last_payload"  # the latest payload for the key is the same: skip
+    NONE = "none"  # never skipped
+
+
+class Verdict(StrEnum):
+    """What a reply, or the lack of one, means."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"  # suppressed by the vendor, nothing stored
+    REJECTED = "rejected"  # refused for good
+    CREDENTIALS = "credentials"  # token or account refused
+    MISCONFIGURED = "misconfigured"  # a redirect or a 4xx: the address or the request is wrong
+    THROTTLED = "throttled"  # not taken now; the reply may say when
+    NOT_DELIVERED = "not_delivered"  # known not to have arrived
+    IN_DOUBT = "in_doubt"  # may or may not have arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Whole numbers from `least` to `most`, both allowed."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One parameter of an operation, as the vendor spells it."""
+
+    name: str
+    required: bool = False
+    max_length: int | None = None  # characters; None: the vendor states no limit
+    choices: tuple[str, ...] = ()
+    number: Range | None = None
+    pattern: str | None = None  # the whole value matches
+    cleaner: str = "text"
+    cleaner_when: tuple[str, Mapping[str, str]] | None = None  # (other field, its value → cleaner)
+    from_policy: bool = False  # set by [policy] alone: a cell can never set it
+    grade: Grade = Grade.A
+    doc: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """All of `fields` are given, or none."""
+
+    fields: tuple[str, ...]
+    grade: Grade = Grade.A
+    code: str = "incomplete_group"
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredWhen:
+    """`field` must be given where `when` has one of `values`."""
+
+    field: str
+    when: str
+    values: tuple[str, ...]
+    grade: Grade = Grade.A
+    code: str = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class OnlyWhen:
+    """`field` may be given only where `when` has one of `values`; an empty `when` means `default`."""
+
+    field: str
+    when: str
+    values: tuple[str, ...]
+    default: str = ""
+    grade: Grade = Grade.A
+    code: str = "not_applicable"
+
+
+@dataclass(frozen=True, slots=True)
+class AnyBeside:
+    """At least one field that is not among `fields` is given."""
+
+    fields: tuple[str, ...]
+    grade: Grade = Grade.A
+    code: str = "nothing_to_send"
+
+
+Rule = Together | RequiredWhen | OnlyWhen | AnyBeside
+
+
+@dataclass(frozen=True, slots=True)
+class Dialing:
+    """What a value of `[policy] dialing` sends, and whether a call may follow."""
+
+    parameters: Mapping[str, str]
+    contacts: bool
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRule:
+    """A reply whose normalised text matches `pattern` (case ignored) means `verdict`."""
+
+    pattern: str
+    verdict: Verdict
+    code: str
+    grade: Grade
+    one_line: bool = False  # only where the text is one line without markup
+
+    def matches(self, text: str) -> re.Match[str] | None:
+        """The match in `text`, or None."""
+        return re.match(self.pattern, text, re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A parameter that goes with every call and is in no payload."""
+
+    parameter: str
+    setting: str  # its name in the environment, in upper case
+    secret: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A vendor's account: where it is and what proves who calls.
+
+    `credentials` lists the alternatives; the first whose settings are all given is used.
+    `account` is the setting that names the account in row keys.
+    """
+
+    name: str
+    base_url: str
+    base_url_setting: str
+    credentials: tuple[tuple[Credential, ...], ...]
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """How custom fields are spelled: `prefix` + name, with spaces replaced."""
+
+    prefix: str
+    space: str
+    forbidden: str  # characters that the vendor's server would turn into others
+    grade: Grade
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One call of a vendor's API: what goes out, what it does, and how its reply is read."""
+
+    name: str
+    vendor: Vendor
+    path: str
+    fields: tuple[Field, ...]
+    effect: Effect
+    settle: Settle
+    ledger: LedgerRule
+    replies: tuple[ReplyRule, ...]
+    doc: str
+    source: str  # where in the vendor's document
+    endpoint_grade: Grade
+    fixed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    rules: tuple[Rule, ...] = ()
+    custom: Custom | None = None  # set where lead fields beyond `fields` are accepted
+    json_search: bool = False  # a JSON reply is a search result
+    dialing: Mapping[str, Dialing] = field(default_factory=lambda: MappingProxyType({}))
+    frees_people: bool = False  # takes a do-not-call mark away
+    timeout_seconds: float | None = None  # None: the run's own
+    phone: str | None = None  # the field whose phone is affected
+    client_id: str | None = None  # the field by which a call can be found again
+    identifier: tuple[str, str] | None = None  # (field naming what is searched, field with the value)
+    duplicates_by: str | None = None  # "phone" or "identifier"; None: repeats in a file are meant
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Field]:
+        """Documented fields by name."""
+        return {f.name: f for f in self.fields}
+
+    def wire_name(self, name: str) -> str:
+        """`name` as it is sent: custom fields get their spaces replaced; both spellings name one field."""
+        if self.custom and name.startswith(self.custom.prefix):
+            return name.replace(" ", self.custom.space)
+        return name
+
+    def contacts(self, dialing: str) -> bool:
+        """Whether a call or a text may follow under this `[policy] dialing`."""
+        if self.dialing:
+            return self.dialing[dialing].contacts
+        return self.effect is Effect.CONTACT
