@@ -90,6 +90,17 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A valid row that is not sent, by a decision made when its turn came."""
+
+    source: int
+    row: int
+    status: Status
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """What came back: HTTP status, the two headers that matter, and the text."""
 

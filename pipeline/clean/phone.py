@@ -1,0 +1,140 @@
+"""Phones of the North American plan: ten digits, or a reason. Calling a stranger is worse than not calling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
+import phonenumbers
+
+from pipeline.clean.engine import Cleaner, CleanOptions, Format
+from pipeline.clean.text import LOSSY_NUMBER, SCIENTIFIC, Fix, Refusal
+
+_TOLL_FREE = frozenset({"800", "833", "844", "855", "866", "877", "888"})
+_PREMIUM = "900"
+
+_CODE = r"[2-9](?:[02-9][0-9]|1[02-9])"  # an area code or an exchange: 2 to 9 first, not N11
+_CODE_ONLY = re.compile(_CODE)
+
+# Grouping is part of a number. Mexico City's "55 1234 5678" and India's "70123 45678" have ten digits as well;
+# read without their groups they would ring strangers in New Jersey and in North Dakota.
+_GAP = r"[-.()/ \u00b7\u2010-\u2015\u2022\u2212]{0,4}"
+_NUMBER = (
+    rf"\(?(?:(?:\+ ?|00 ?)?1{_GAP})?"  # +1, 1, 001
+    rf"\(?([0-9]{{3}}){_GAP}([0-9]{{3}}){_GAP}([0-9]{{4}})"
+)
+_ONE = re.compile(rf"{_NUMBER}[-.) ]*")
+_FLOAT = re.compile(r"1?([0-9]{10})\.0+")
+
+_ALONE = rf"(?<![0-9]){_NUMBER}(?![0-9])"
+_LOCAL = r"[0-9]{3}[-. ]?[0-9]{4}(?![0-9])"
+_TWO = rf"{_ALONE}(?:.*{_ALONE}|\s*(?:[/,;&|]|or\b|and\b)\s*{_LOCAL})"
+_EXTENSION = rf"^{_NUMBER}[\s,;.(-]*(?:x|ext|extn|extension|#|,|;)[\s.:=#]*[0-9]"
+_FOREIGN = r"^\(?(?:\+\W*[02-9]|00\W*[2-9]|011\W*[1-9])"
+
+
+def _bad(message: str) -> Refusal:
+    return Refusal("bad_phone", message)
+
+
+# Why a cell is not one phone; the first pattern found in it says so.
+_REASONS: tuple[tuple[re.Pattern[str], Refusal], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.DOTALL), refusal)
+    for pattern, refusal in (
+        (SCIENTIFIC, LOSSY_NUMBER),
+        (_FOREIGN, Refusal("foreign_phone", "This is a phone outside the US numbering plan. It can't be dialed.")),
+        (_TWO, Refusal("two_phones", "There are two phones in this cell. Leave one, and put the other elsewhere.")),
+        (_EXTENSION, Refusal("phone_extension", "This phone has an extension. Take it away, or put it elsewhere.")),
+        (r"[^\W\d_]", _bad("A phone can't have letters. Write it as ten digits.")),
+    )
+)
+
+
+@cache
+def area_regions() -> Mapping[str, str]:
+    """The ISO region of each area code; codes that belong to none are not in it."""
+    regions = {str(area): _region(area) for area in range(200, 1000)}
+    return MappingProxyType({area: region for area, region in regions.items() if region})
+
+
+def _region(area: int) -> str | None:
+    # Any exchange does: no area code is divided between regions.
+    number = phonenumbers.PhoneNumber(country_code=1, national_number=area * 10_000_000 + 555_2345)
+    return phonenumbers.region_code_for_number(number)
+
+
+def us_phone(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refusal | None:
+    """Ten digits.
+
+    Repairs: `phone_format`, `float_text`. Problems: `lossy_number`, `foreign_phone`, `two_phones`,
+    `phone_extension`, `bad_phone`, `premium_phone`, `toll_free_phone`, `phone_region`. An area code of no
+    region passes: it may be newer than our table, and a number in no one's use rings no stranger.
+    """
+    found = _FLOAT.fullmatch(value) or _ONE.fullmatch(value)
+    if not found:
+        return _unreadable(value)
+    digits = "".join(found.groups())
+    problem = _shape_problem(digits) or _area_problem(digits[:3], options.regions)
+    if problem or digits == value:
+        return problem
+    return Fix(digits, "float_text" if found.re is _FLOAT else "phone_format")
+
+
+def _unreadable(value: str) -> Refusal:
+    for pattern, refusal in _REASONS:
+        if pattern.search(value):
+            return refusal
+    return _wrong_count(sum(character.isdecimal() for character in value))
+
+
+def _wrong_count(count: int) -> Refusal:
+    if count == 7:
+        return _bad("The area code is missing: a US phone has 10 digits, this has 7.")
+    if count in {10, 11}:
+        return _bad("This is not written as a US phone. Write it as ten digits.")
+    return _bad(f"A US phone has 10 digits, this has {count}.")
+
+
+def _shape_problem(digits: str) -> Refusal | None:
+    area, exchange = digits[:3], digits[3:6]
+    if not _CODE_ONLY.fullmatch(area):
+        return _bad(f"No US area code is {area}. Check the number.")
+    if not _CODE_ONLY.fullmatch(exchange):
+        return _bad(f"The three digits after the area code can't be {exchange}. Check the number.")
+    return None
+
+
+def _area_problem(area: str, regions: tuple[str, ...]) -> Refusal | None:
+    if area == _PREMIUM:
+        return Refusal("premium_phone", "A 900 number charges whoever calls it. It is never dialed.")
+    if area in _TOLL_FREE:
+        return Refusal("toll_free_phone", "This is a toll-free number of a company, not a person's phone.")
+    region = area_regions().get(area)
+    if region and region not in regions:
+        return Refusal(
+            "phone_region",
+            f"Area code {area} is in {region}. To call there, add {region} to regions in the mapping.",
+        )
+    return None
+
+
+@cache
+def _dialable(regions: tuple[str, ...]) -> str:
+    areas = [str(area) for area in range(200, 1000) if _CODE_ONLY.fullmatch(str(area))]
+    return f"(?:{'|'.join(area for area in areas if not _area_problem(area, regions))}){_CODE}[0-9]{{4}}"
+
+
+US_PHONE = Cleaner(
+    right=lambda options: _dialable(options.regions),
+    mend=us_phone,
+    formats=(
+        Format(
+            rf"(?:\+?1[-. ]?)?\(?([2-9][0-9]{{2}})\)?[-./ ]?({_CODE})[-./ ]?([0-9]{{4}})",
+            r"\1\2\3",
+            "phone_format",
+        ),
+        Format(r"1?([2-9][0-9]{9})\.0", r"\1", "float_text"),
+    ),
+)

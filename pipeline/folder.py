@@ -1,0 +1,146 @@
+"""The run folder: manifest, parts, report, rejected file, summary. Readable by its owner only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.model import UserError
+
+PART = "{source:03d}-{part:06d}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A run's folder; its name is the run's id."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.path.name
+
+    @property
+    def parts(self) -> Path:
+        """Where validation's parts are."""
+        return self.path / "parts"
+
+    @property
+    def results(self) -> Path:
+        """Where the report is."""
+        return self.path / "results.parquet"
+
+    def write_part(self, source: int, part: int, table: pa.Table) -> None:
+        """Writes one part; it is on disk when this returns."""
+        with self._replacing(self.parts / PART.format(source=source, part=part)) as file:
+            pq.write_table(table, file, compression="zstd", compression_level=1, use_dictionary=["status", "code"])
+
+    def part_paths(self) -> list[tuple[int, Path]]:
+        """(source, path) of every part, in order."""
+        return [(int(path.name[:3]), path) for path in sorted(self.parts.glob("*.parquet"))]
+
+    def write_results(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+        """Writes the report, replacing an earlier one whole."""
+        with self._replacing(self.results) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Writes manifest.json or summary.json, replacing an earlier one whole."""
+        with self._replacing(self.path / name) as file:
+            file.write((json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """manifest.json or summary.json. Raises UserError where the run has none."""
+        path = self.path / name
+        if not path.exists():
+            raise UserError(f"run {self.run_id} has no {name}: it did not come to its end")
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+    def log(self, event: str, **facts: object) -> None:
+        """Appends one line to run.log.jsonl. Never a payload, never a credential."""
+        line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
+        fd = os.open(self.path / "run.log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(fd, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+
+    def remove(self) -> None:
+        """Removes the folder of a run that never began."""
+        shutil.rmtree(self.path)
+
+    @contextmanager
+    def _replacing(self, path: Path) -> Iterator[Any]:
+        """A file that appears under its name only when it is whole and on disk."""
+        temporary = path.with_name(f".{path.name}.tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def create(runs: Path, source_name: str, now: datetime) -> RunFolder:
+    """A new run's folder, `<time>-<source name>-<8 hex>`, mode 0700."""
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "_", source_name).strip("_.")[:60] or "source"
+    path = runs / f"{now:%Y%m%dT%H%M%SZ}-{plain}-{secrets.token_hex(4)}"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+        (path / "parts").mkdir(mode=0o700)
+    except OSError as error:
+        raise UserError(
+            f"--runs {runs}: can't make a run folder: {error.strerror}; choose another with --runs"
+        ) from None
+    return RunFolder(path)
+
+
+def all_runs(runs: Path) -> list[RunFolder]:
+    """Every run under `runs`, oldest first."""
+    found = sorted(path for path in runs.glob("*") if (path / "manifest.json").exists())
+    return [RunFolder(path) for path in found]
+
+
+def overview(run: RunFolder) -> dict[str, Any]:
+    """One line about a run: what it was, and how it ended; `exit_code` is None where it did not come to its end."""
+    manifest = run.read_json("manifest.json")
+    ended = (run.path / "summary.json").exists()
+    summary = run.read_json("summary.json") if ended else {}
+    return {
+        "run_id": run.run_id,
+        "command": manifest["command"],
+        "operation": manifest["operation"],
+        "sources": [source["name"] for source in manifest["sources"]],
+        "rows_read": summary.get("rows_read"),
+        "counts": summary.get("counts", {}),
+        "exit_code": summary.get("exit_code"),
+    }
+
+
+def find(runs: Path, run: str) -> RunFolder:
+    """The run with this id, or the only one whose id starts so, or the newest load or retry for "latest"."""
+    known = all_runs(runs)
+    if run == "latest":
+        known = [r for r in known if r.read_json("manifest.json")["command"] in ("load", "retry")]
+        if not known:
+            raise UserError(f"no load under {runs} yet; see: leads load --help")
+        return known[-1]
+    matches = [r for r in known if r.run_id == run] or [r for r in known if r.run_id.startswith(run)]
+    if len(matches) != 1:
+        why = "no run" if not matches else f"{len(matches)} runs"
+        raise UserError(f"{why} under {runs} with an id that starts with {run!r}; see: leads runs")
+    return matches[0]

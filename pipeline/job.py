@@ -1,0 +1,96 @@
+"""What a run is asked to do, what it takes from outside, and what it gives back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+
+from pipeline import mapping, settings
+from pipeline.mapping import MappingFile
+from pipeline.model import Status
+from pipeline.people import Consent
+from pipeline.settings import Settings
+from schemas.spec import Operation
+
+
+class Progress(Protocol):
+    """Who watches a run."""
+
+    def reading(self, rows: int) -> None:
+        """So many more rows were read and validated."""
+
+    def sending(self, rows: int) -> None:
+        """So many rows are about to be sent."""
+
+    def settled(self, status: Status) -> None:
+        """One row has its outcome, and it is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a run is asked to do."""
+
+    command: str  # check or load
+    files: tuple[Path, ...]
+    mapping: MappingFile
+    mapping_path: Path
+    mapping_text: str
+    settings: Settings
+    consent: Consent
+    limit: int | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+
+    @property
+    def operation(self) -> Operation:
+        """The operation that the mapping names."""
+        return mapping.operation_of(self.mapping, self.mapping_path.name)
+
+    @property
+    def base_url(self) -> str:
+        """Where the operation's vendor is."""
+        return settings.base_url(self.settings, self.operation.vendor)
+
+    @property
+    def account(self) -> str:
+        """The vendor's account; "" where none is set."""
+        return settings.account(self.settings, self.operation.vendor)
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long to wait for a reply."""
+        return max(self.settings.timeout, self.operation.timeout_seconds or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a run takes from outside: transport, wall clock, randomness, and who watches."""
+
+    transport: Callable[[], httpx.AsyncBaseTransport]
+    now: Callable[[], datetime]
+    rng: random.Random
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended. `counts` is rows by status; `codes` is rows by "status/code"."""
+
+    run_id: str
+    command: str
+    operation: str
+    rows_read: int
+    counts: dict[str, int]
+    codes: dict[str, int]
+    report: str
+    rejected: list[str]
+    exit_code: int
+    seconds: float
+    notes: list[str]
+    halted: str | None = None

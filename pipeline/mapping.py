@@ -1,0 +1,357 @@
+"""Mappings: where each vendor field's value comes from. Checked as a file, bound to a header, applied by column."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import string
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.clean import CLEANERS
+from pipeline.model import PROBLEMS, UserError
+from schemas.catalogue import CATALOGUE
+from schemas.spec import Operation
+
+MAPPING_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FieldSource(_Strict):
+    """Where one vendor field's value comes from: a column, a constant or a template."""
+
+    column: str | None = None
+    value: str | None = None
+    template: str | None = None
+    map: dict[str, str] | None = None
+    default: str = ""
+    clean: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> FieldSource:
+        if sum(origin is not None for origin in (self.column, self.value, self.template)) != 1:
+            raise ValueError("give exactly one of column, value, template")
+        if self.clean is not None and self.clean not in CLEANERS:
+            raise ValueError(f"clean = {self.clean!r} is not known{nearest(self.clean, CLEANERS)}")
+        return self
+
+
+class SourceTable(_Strict):
+    """[source]: what the file looks like, where it can't be found by itself."""
+
+    sheet: str | None = None
+    header_row: Annotated[int, Field(ge=0)] | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    encoding: str | None = None
+    null_tokens: list[str] = []
+    date_order: Literal["mdy", "dmy", "ymd"] | None = None
+    regions: list[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = ["US"]
+
+
+class Policy(_Strict):
+    """[policy]: what may happen in the world."""
+
+    duplicates_in_file: Literal["first", "last", "error", "keep"] = "first"
+    overlong: Literal["reject", "truncate"] = "reject"
+    dialing: Literal["import-only", "timezone-checked", "immediate"] = "import-only"
+    client_id: Literal["key", "none"] = "key"
+    suppress: str | None = None
+    allow_dialing_dups: bool = False
+    dial_non_callables: bool = False
+
+
+class MappingFile(_Strict):
+    """A mapping as it is written."""
+
+    operation: str
+    unmapped: Literal["error", "ignore", "custom"] = "error"
+    source: SourceTable = SourceTable()
+    fields: dict[str, FieldSource]
+    extra_fields: dict[str, Annotated[int, Field(ge=1)]] = {}
+    lengths: dict[str, Annotated[int, Field(ge=1)]] = {}
+    policy: Policy = Policy()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_columns(cls, data: Any) -> Any:
+        """`Name = "Header"` is short for `Name = { column = "Header" }`."""
+        if isinstance(data, dict) and isinstance(data.get("fields"), dict):
+            fields = {k: {"column": v} if isinstance(v, str) else v for k, v in data["fields"].items()}
+            return {**data, "fields": fields}
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A vendor field, by the name that is sent, with its origin and cleaner."""
+
+    field: str
+    origin: FieldSource
+    cleaner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A mapping bound to one header: ready to be applied chunk by chunk."""
+
+    operation: Operation
+    assignments: tuple[Assignment, ...]
+    lengths: Mapping[str, int]
+    policy: Policy
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The frame's columns after `apply`, as they are sent."""
+        return tuple(a.field for a in self.assignments)
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A chunk under the vendor's names: text frame with the source's index, and what could not be mapped."""
+
+    frame: pd.DataFrame
+    problems: pa.Table
+
+
+def parse(text: str, name: str, operation: str | None = None) -> MappingFile:
+    """The mapping in `text`, checked; `operation` overrides the one that it names.
+
+    Raises UserError with the key that is wrong and the nearest valid one.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"mapping {name}: not valid TOML: {error}") from None
+    if operation is not None:
+        data["operation"] = operation
+    try:
+        mapping = MappingFile.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"mapping {name}: {_first_error(error)}") from None
+    _check_names(mapping, name)
+    return mapping
+
+
+def operation_of(mapping: MappingFile, name: str) -> Operation:
+    """The operation that the mapping names."""
+    if mapping.operation not in CATALOGUE:
+        near = nearest(mapping.operation, CATALOGUE)
+        raise UserError(f"mapping {name}: operation = {mapping.operation!r} is not known{near}; see: leads operations")
+    return CATALOGUE[mapping.operation]
+
+
+def bind(mapping: MappingFile, name: str, headers: Sequence[str]) -> Plan:
+    """The mapping bound to a source's header. Raises UserError where a column is missing or left unmapped."""
+    operation = operation_of(mapping, name)
+    fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
+    used = {column for origin in fields.values() for column in _columns_of(origin)}
+    _check_columns(used, headers, name)
+    left = [h for h in headers if h not in used]
+    if left and mapping.unmapped == "error":
+        raise UserError(_unmapped_text(operation, left, name))
+    if mapping.unmapped == "custom":
+        fields |= {_custom_name(operation, h, name): FieldSource(column=h) for h in left}
+    notes = (f"columns not sent: {', '.join(left)}",) if left and mapping.unmapped == "ignore" else ()
+    return Plan(operation, _assignments(operation, fields), _limits(operation, mapping), mapping.policy, notes)
+
+
+def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
+    """The chunk's values under the vendor's names, not yet cleaned. Same index, same rows."""
+    columns, problems = {}, []
+    for assignment in plan.assignments:
+        values, misses = _values(assignment, frame)
+        columns[assignment.field] = pd.arrays.ArrowExtensionArray(values)
+        problems += misses
+    table = pa.concat_tables(problems) if problems else PROBLEMS.empty_table()
+    return Mapped(pd.DataFrame(columns, index=frame.index), table)
+
+
+def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list[pa.Table]]:
+    origin = assignment.origin
+    if origin.value is not None:
+        return pa.array([origin.value] * len(frame), pa.string()), []
+    return _translate(assignment.field, origin, _raw(origin, frame))
+
+
+def _raw(origin: FieldSource, frame: pd.DataFrame) -> pa.Array:
+    return pa.array(frame[origin.column]) if origin.template is None else _fill_template(origin.template, frame)
+
+
+def _translate(field: str, origin: FieldSource, raw: pa.Array) -> tuple[pa.Array, list[pa.Table]]:
+    """Values after `map` and `default`; a value that `map` doesn't know and no default catches is a problem."""
+    empty = pc.equal(pc.utf8_trim_whitespace(raw), "")
+    if origin.map is None:
+        return pc.if_else(empty, origin.default, raw) if origin.default else raw, []
+    keys, values = pa.array(list(origin.map), pa.string()), pa.array(list(origin.map.values()), pa.string())
+    hit = pc.take(values, pc.index_in(pc.utf8_trim_whitespace(raw), value_set=keys))
+    if origin.default:
+        return pc.fill_null(hit, origin.default), []
+    missed = pc.and_(pc.is_null(hit), pc.invert(empty))
+    return pc.if_else(missed, raw, pc.fill_null(hit, "")), _unmapped_values(field, origin, raw, missed)
+
+
+def _unmapped_values(field: str, origin: FieldSource, raw: pa.Array, missed: pa.Array) -> list[pa.Table]:
+    positions = pc.indices_nonzero(missed).cast(pa.int64())
+    if not len(positions):
+        return []
+    known = ", ".join(sorted(origin.map or {})[:5])
+    text = f"is not in the mapping's map for {field} (known: {known}); add it there, or give a default"
+    count = len(positions)
+    columns = [positions, [field] * count, ["unmapped_value"] * count, raw.take(positions), [text] * count]
+    return [pa.table(columns, schema=PROBLEMS)]
+
+
+def _fill_template(template: str, frame: pd.DataFrame) -> pa.Array:
+    """The template per row; "" where all of its columns are empty."""
+    parts: list[pa.Array | str] = []
+    anything = pa.array([False] * len(frame))
+    for literal, column, _, _ in string.Formatter().parse(template):
+        if literal:
+            parts.append(pa.scalar(literal))
+        if column is not None:
+            cells = pa.array(frame[column])
+            anything = pc.or_(anything, pc.not_equal(pc.utf8_trim_whitespace(cells), ""))
+            parts.append(cells)
+    return pc.if_else(anything, pc.binary_join_element_wise(*parts, ""), "")
+
+
+def _columns_of(origin: FieldSource) -> list[str]:
+    if origin.column is not None:
+        return [origin.column]
+    if origin.template is not None:
+        return [column for _, column, _, _ in string.Formatter().parse(origin.template) if column is not None]
+    return []
+
+
+def _assignments(operation: Operation, fields: Mapping[str, FieldSource]) -> tuple[Assignment, ...]:
+    """In the declaration's order, then the rest by name; fields that the declaration requires are always there."""
+    required = [f.name for f in operation.fields if f.required and f.name not in fields]
+    if required:
+        raise UserError(f"{operation.name} needs {', '.join(required)}: add it under [fields] in the mapping")
+    documented = [name for name in operation.by_name if name in fields]
+    others = sorted(set(fields) - set(documented))
+    return tuple(_assignment(operation, name, fields[name]) for name in (*documented, *others))
+
+
+def _assignment(operation: Operation, name: str, origin: FieldSource) -> Assignment:
+    known = operation.by_name.get(name)
+    default = known.cleaner if known else ("us_phone" if name.endswith("Phone") else "text")
+    return Assignment(name, origin, origin.clean or default)
+
+
+def _limits(operation: Operation, mapping: MappingFile) -> dict[str, int]:
+    named = {**mapping.extra_fields, **mapping.lengths}
+    return {operation.wire_name(name): limit for name, limit in named.items()}
+
+
+def _check_names(mapping: MappingFile, name: str) -> None:
+    operation = operation_of(mapping, name)
+    seen: dict[str, str] = {}
+    for field, origin in mapping.fields.items():
+        _check_field(operation, mapping, field, name)
+        _check_template(origin, field, name)
+        wire = operation.wire_name(field)
+        if wire in seen:
+            raise UserError(f"mapping {name}: [fields] {field!r} and {seen[wire]!r} name one field, {wire}; keep one")
+        seen[wire] = field
+    for field in mapping.lengths:
+        _check_field(operation, mapping, field, name, table="lengths")
+
+
+def _check_field(operation: Operation, mapping: MappingFile, field: str, name: str, table: str = "fields") -> None:
+    known = operation.by_name.get(field)
+    if known and known.from_policy:
+        raise UserError(
+            f"mapping {name}: [{table}] {field} can't be set here: a cell must never cause a call; "
+            'use [policy] (dialing = "import-only", "timezone-checked" or "immediate")'
+        )
+    if known or (operation.custom and field in mapping.extra_fields):
+        return
+    if operation.custom and field.startswith(operation.custom.prefix):
+        _check_custom(operation, field, name)
+        return
+    hint = ""
+    if operation.custom:
+        hint = f"; custom fields start with {operation.custom.prefix}, other real lead columns go under [extra_fields]"
+    near = nearest(field, [n for n, f in operation.by_name.items() if not f.from_policy])
+    raise UserError(f"mapping {name}: [{table}] {field!r} is not a field of {operation.name}{near}{hint}")
+
+
+def _check_custom(operation: Operation, field: str, name: str) -> None:
+    custom = operation.custom
+    assert custom is not None
+    bad = [c for c in custom.forbidden if c in field]
+    if bad or field == custom.prefix or field != field.strip() or re.search(r"[\x00-\x1f]", field):
+        raise UserError(
+            f"mapping {name}: {field!r} can't be addressed: the vendor's server changes "
+            f"{' '.join(custom.forbidden)} in names, and a name can't be empty or end in a space"
+        )
+
+
+def _check_template(origin: FieldSource, field: str, name: str) -> None:
+    try:
+        columns = _columns_of(origin)
+    except ValueError as error:
+        raise UserError(f"mapping {name}: [fields] {field}: template {origin.template!r}: {error}") from None
+    if origin.template is not None and (not columns or "" in columns):
+        raise UserError(f"mapping {name}: [fields] {field}: a template names columns in braces, such as {{Company}}")
+
+
+def _custom_name(operation: Operation, header: str, name: str) -> str:
+    if operation.custom is None:
+        raise UserError(f'mapping {name}: unmapped = "custom": {operation.name} has no custom fields')
+    field = f"{operation.custom.prefix}{header}"
+    _check_custom(operation, field, name)
+    return operation.wire_name(field)
+
+
+def _check_columns(used: Iterable[str], headers: Sequence[str], name: str) -> None:
+    for column in sorted(used):
+        if column not in headers:
+            near = nearest(column, headers)
+            raise UserError(f"mapping {name}: the file has no column {column!r}{near}; it has: {', '.join(headers)}")
+
+
+def _unmapped_text(operation: Operation, left: Sequence[str], name: str) -> str:
+    fields = [n for n, f in operation.by_name.items() if not f.from_policy]
+    return (
+        f"mapping {name}: columns of the file that it doesn't mention: {', '.join(map(repr, left))}"
+        f'{nearest(left[0], fields)}; map them, or set unmapped = "ignore" (or "custom" to send them as adv_ fields)'
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean …?" where one of `known` is close to `word`, else ""."""
+    by_fold = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
+    return f"; did you mean {by_fold[close[0]]!r}?" if close else ""
+
+
+def _first_error(error: ValidationError) -> str:
+    """The first thing wrong, as `key: what`, with the nearest valid key where one is unknown."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        return f"unknown key {where!r}{nearest(key, _keys_beside(first['loc']))}"
+    if first["type"] == "missing":
+        return f"{where} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    models: dict[str, type[BaseModel]] = {"source": SourceTable, "policy": Policy, "fields": FieldSource}
+    model = models.get(str(location[0]), MappingFile) if len(location) > 1 else MappingFile
+    return list(model.model_fields)

@@ -1,0 +1,33 @@
+"""Finding a mapping: a path, else ./mappings/NAME.toml, else one that is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mappings as shipped
+from pipeline import mapping
+from pipeline.mapping import MappingFile
+from pipeline.model import UserError
+
+
+def read(name: str, operation: str | None) -> tuple[MappingFile, Path, str]:
+    """(mapping, path, text) for a path or a name. Raises UserError naming the mappings that there are."""
+    path = _find(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"mapping {path}: can't be read: {reason}") from None
+    return mapping.parse(text, path.name, operation), path, text
+
+
+def _find(name: str) -> Path:
+    given = Path(name)
+    if given.exists() or given.suffix == ".toml" or len(given.parts) > 1:
+        return given
+    folders = (Path("mappings"), *(Path(folder) for folder in shipped.__path__))
+    for folder in folders:
+        if (path := folder / f"{name}.toml").exists():
+            return path
+    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    raise UserError(f"no mapping {name!r}{mapping.nearest(name, known)}; give a path, or one of: {', '.join(known)}")

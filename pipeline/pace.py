@@ -1,0 +1,184 @@
+"""When to send: one request per phone or identifier, when to wait, when to stop. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+from pipeline.model import Payload, Status, UserError
+from schemas.spec import Verdict
+
+BACKOFF_SECONDS = 0.5  # the first wait is at most this, then twice as long, and so on
+BACKOFF_AT_MOST_SECONDS = 30.0
+
+
+class Turnstile:
+    """Lets rows through so that none shares a phone or an identifier with one under way.
+
+    Rows of one key pass in the order in which they came. A row that must wait holds nothing else up.
+    """
+
+    def __init__(self) -> None:
+        self._busy: set[str] = set()
+        self._waiting: deque[Payload] = deque()
+        self._ready: deque[Payload] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for another one of theirs to end."""
+        return len(self._waiting) + len(self._ready)
+
+    def enter(self, payload: Payload) -> bool:
+        """Whether this row may go now; if not, it waits here and comes back from `next_ready`."""
+        if self._is_free(payload, self._waiting):
+            self._busy.update(claims(payload))
+            return True
+        self._waiting.append(payload)
+        return False
+
+    def leave(self, payload: Payload) -> None:
+        """The row has ended: what it held is free, and rows that waited for it become ready, in order."""
+        self._busy.difference_update(claims(payload))
+        held: deque[Payload] = deque()
+        for waiting in self._waiting:
+            if self._is_free(waiting, held):
+                self._busy.update(claims(waiting))
+                self._ready.append(waiting)
+            else:
+                held.append(waiting)
+        self._waiting = held
+
+    def next_ready(self) -> Payload | None:
+        """A row whose turn has come, already let through; None where there is none."""
+        return self._ready.popleft() if self._ready else None
+
+    def _is_free(self, payload: Payload, ahead: deque[Payload]) -> bool:
+        mine = claims(payload)
+        return not mine & self._busy and not any(mine & claims(other) for other in ahead)
+
+
+def claims(payload: Payload) -> set[str]:
+    """What no other request may touch while this one is under way."""
+    return {claim for claim in (payload.phone, payload.identifier) if claim}
+
+
+def backoff_seconds(attempt: int, asked_seconds: float | None, rng: random.Random) -> float:
+    """How long to wait after attempt number `attempt` (from 1): jittered, doubling, never less than was asked."""
+    most = min(BACKOFF_SECONDS * 2 ** (attempt - 1), BACKOFF_AT_MOST_SECONDS)
+    jitter = rng.uniform(0, most)
+    return jitter if asked_seconds is None else asked_seconds + jitter
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLimit:
+    """`--max-errors`: a number of rows, or a share of the verdicts."""
+
+    rows: int | None
+    share: float | None
+
+    @classmethod
+    def parse(cls, text: str) -> ErrorLimit:
+        """The limit in "500" or "20%". Raises UserError for anything else."""
+        number = text.strip().removesuffix("%")
+        if not number.isdecimal() or (text.strip().endswith("%") and int(number) > 100):
+            raise UserError(f"--max-errors {text!r}: give a number of rows (500) or a share (20%)")
+        if text.strip().endswith("%"):
+            return cls(None, int(number) / 100)
+        return cls(int(number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why a run stopped before its end."""
+
+    code: str
+    message: str
+    exit_code: int
+
+
+JUDGED_AFTER = 200  # verdicts before a share is judged
+IN_A_ROW = 50
+UNKNOWN_AT_MOST = 100
+REFUSALS_WITHOUT_CONNECTION = 20
+
+
+@dataclass(slots=True)
+class Watch:
+    """Watches verdicts and says when a run must stop. `halt` is None while it may go on."""
+
+    limit: ErrorLimit
+    halt: Halt | None = None
+    _verdicts: int = 0
+    _errors: int = 0
+    _errors_in_a_row: int = 0
+    _unknown: int = 0
+    _connected: bool = False
+    _refusals: int = 0
+    _credentials: int = field(default=0)
+
+    @property
+    def doubts_credentials(self) -> bool:
+        """One row's credentials were refused: nothing new goes until a second verdict confirms or denies it."""
+        return self._credentials == 1
+
+    @property
+    def end(self) -> Halt | None:
+        """Why the run as a whole failed: a halt, or the same seen in fewer rows than a halt needs."""
+        if self.halt or self._verdicts > self._errors:
+            return self.halt
+        if self._credentials:
+            return _CREDENTIALS
+        return _UNREACHABLE if self._refusals and not self._connected else None
+
+    def saw_attempt(self, verdict: Verdict, http_status: int | None) -> None:
+        """Counts one request, before it is known whether it will be tried again."""
+        if http_status is not None or verdict is not Verdict.NOT_DELIVERED:
+            self._connected = True
+            return
+        self._refusals += 1
+        if not self._connected and self._refusals >= REFUSALS_WITHOUT_CONNECTION:
+            self._stop(_UNREACHABLE)
+
+    def saw_row(self, status: Status, code: str) -> None:
+        """Counts one row's outcome."""
+        if code == "credentials":
+            self._saw_credentials()
+        elif status in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED):
+            self._credentials = 0
+        if status is Status.UNKNOWN:
+            self._saw_unknown()
+        elif status in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED, Status.FAILED):
+            self._saw_verdict(error=status in (Status.REJECTED, Status.FAILED))
+
+    def _saw_credentials(self) -> None:
+        self._credentials += 1
+        if self._credentials >= 2:
+            self._stop(_CREDENTIALS)
+
+    def _saw_unknown(self) -> None:
+        self._unknown += 1
+        if self._unknown >= UNKNOWN_AT_MOST:
+            self._stop(Halt("too_many_unknown", f"{self._unknown} rows are in doubt", 3))
+
+    def _saw_verdict(self, *, error: bool) -> None:
+        self._verdicts += 1
+        self._errors += error
+        self._errors_in_a_row = self._errors_in_a_row + 1 if error else 0
+        if self._too_many():
+            text = f"{self._errors} of {self._verdicts} rows were rejected or failed (--max-errors)"
+            self._stop(Halt("too_many_errors", text, 3))
+
+    def _too_many(self) -> bool:
+        if self.limit.rows is not None:
+            return self._errors > self.limit.rows
+        share = self.limit.share if self.limit.share is not None else 1.0
+        judged = self._verdicts >= JUDGED_AFTER and self._errors > share * self._verdicts
+        return judged or (share < 1 and self._errors_in_a_row >= IN_A_ROW)
+
+    def _stop(self, halt: Halt) -> None:
+        self.halt = self.halt or halt
+
+
+_CREDENTIALS = Halt("credentials", "the vendor refused the credentials", 77)
+_UNREACHABLE = Halt("unreachable", "no connection to the vendor could be made", 75)

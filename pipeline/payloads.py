@@ -1,0 +1,224 @@
+"""Payloads by column: row keys, claims, and form bodies. Credentials are not in them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote_plus
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.mapping import Plan, Policy
+from schemas.spec import Operation, Settle
+
+KEY_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where payloads go: the endpoint's URL and the account; both are part of every row key."""
+
+    url: str
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payloads:
+    """Payloads of a chunk as columns, one element per row of the frame they were built from.
+
+    `identity` is what repeats within a file are counted by: the phone, or the identifier; 0 where there is none.
+    """
+
+    row_key: pa.StringArray
+    phone: pa.StringArray
+    identifier: pa.StringArray
+    client_id: pa.StringArray
+    body: pa.StringArray
+    sha256: pa.StringArray
+
+
+def build(plan: Plan, frame: pd.DataFrame, target: Target, occurrence: npt.NDArray[np.int64] | None = None) -> Payloads:
+    """Keys, claims and form bodies of the valid rows in `frame` (text, names as sent).
+
+    `occurrence` counts from 1 the rows with one key in a file where duplicates are kept.
+    """
+    operation = plan.operation
+    columns = {name: pa.array(frame[name]) for name in frame.columns}
+    phone, identifier = phones(operation, columns, len(frame)), identifiers(operation, columns, len(frame))
+    keys = row_keys(operation, columns, target, occurrence, len(frame))
+    columns = _with_client_id(operation, plan.policy, columns, keys)
+    body = form(_sent(operation, plan.policy, columns), len(frame))
+    client_id = columns.get(operation.client_id or "", _blank(len(frame)))
+    return Payloads(keys, phone, identifier, client_id, body, _digests(body))
+
+
+def row_keys(
+    operation: Operation,
+    columns: Mapping[str, pa.Array],
+    target: Target,
+    occurrence: npt.NDArray[np.int64] | None,
+    rows: int,
+) -> pa.StringArray:
+    """Row keys, version 1: 32 hex digits of SHA-256 over length-prefixed parts.
+
+    The parts are the target's URL, account, operation, campaign, subcampaign, ClientId as mapped, phone or
+    identifier, and the occurrence where it is 2 or more.
+    """
+    parts = [
+        *(pa.array([text] * rows, pa.string()) for text in (target.url, target.account, operation.name)),
+        *(columns.get(name, _blank(rows)) for name in ("Campaign", "Subcampaign")),
+        columns.get(operation.client_id or "", _blank(rows)),
+        _phone_or_identifier(operation, columns, rows),
+    ]
+    if occurrence is not None:
+        parts.append(pa.array(["" if n < 2 else str(n) for n in occurrence], pa.string()))
+    prefixed = [pc.if_else(pc.equal(p, ""), "0:", _length_prefixed(p)) for p in parts[:7]]
+    prefixed += [pc.if_else(pc.equal(p, ""), "", _length_prefixed(p)) for p in parts[7:]]
+    joined = pc.binary_join_element_wise(*prefixed, "")
+    return pa.array([hashlib.sha256(text.encode()).hexdigest()[:32] for text in joined.to_pylist()], pa.string())
+
+
+def _length_prefixed(part: pa.Array) -> pa.Array:
+    return pc.binary_join_element_wise(pc.binary_length(part).cast(pa.string()), part, ":")
+
+
+def identities(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> npt.NDArray[np.int64]:
+    """64 bits per row for counting repeats: the phone's own digits, else a hash; 0 where a row has none."""
+    if operation.duplicates_by is None:
+        return np.zeros(rows, dtype=np.int64)
+    of = phones if operation.duplicates_by == "phone" else identifiers
+    return _as_numbers(of(operation, columns, rows))
+
+
+def key_identities(keys: pa.StringArray) -> npt.NDArray[np.int64]:
+    """64 bits of each row key, for counting occurrences of one key."""
+    return np.array([int(key[:16], 16) - 2**63 for key in keys.to_pylist()], dtype=np.int64)
+
+
+def _as_numbers(texts: pa.Array) -> npt.NDArray[np.int64]:
+    digits = pc.fill_null(pc.match_substring_regex(texts, r"^[1-9][0-9]{0,16}$"), False)
+    if pc.all(digits).as_py():
+        return np.asarray(texts.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+    return np.array([_as_number(text) for text in texts.to_pylist()], dtype=np.int64)
+
+
+def _as_number(text: str) -> int:
+    if not text:
+        return 0
+    if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= 17:
+        return int(text)
+    # Negative, so that no hash is taken for a phone.
+    return -1 - (int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1)
+
+
+def phones(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> pa.StringArray:
+    """The phone that each call affects; "" where it names none."""
+    named = columns.get(operation.phone or "", _blank(rows))
+    if operation.identifier is None:
+        return named
+    by, value = (columns[name] for name in operation.identifier)
+    return pc.if_else(pc.equal(by, "Phone"), value, named)
+
+
+def identifiers(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> pa.StringArray:
+    """What each call looks up, as "ClientId:17"; for operations that look nothing up, the ClientId that is set."""
+    if operation.identifier is not None:
+        by, value = (columns[name] for name in operation.identifier)
+        return pc.binary_join_element_wise(by, value, ":")
+    if operation.client_id is None or operation.client_id not in columns:
+        return _blank(rows)
+    value = columns[operation.client_id]
+    return pc.if_else(pc.equal(value, ""), "", pc.binary_join_element_wise(operation.client_id, value, ":"))
+
+
+def _phone_or_identifier(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> pa.StringArray:
+    of = identifiers if operation.identifier is not None else phones
+    return of(operation, columns, rows)
+
+
+def _with_client_id(
+    operation: Operation, policy: Policy, columns: dict[str, pa.Array], keys: pa.StringArray
+) -> dict[str, pa.Array]:
+    """Where a doubt is settled by search, a row without ClientId gets its key as one, so that it can be found."""
+    name = operation.client_id
+    if name is None or operation.settle is not Settle.SEARCH or policy.client_id == "none":
+        return columns
+    mapped = columns.get(name, _blank(len(keys)))
+    return {**columns, name: pc.if_else(pc.equal(mapped, ""), keys, mapped)}
+
+
+def _sent(operation: Operation, policy: Policy, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array | str]:
+    """Every parameter that is sent, in one order: fixed ones, the policy's, then the fields as declared."""
+    set_by_policy = dict(operation.dialing[policy.dialing].parameters) if operation.dialing else {}
+    if policy.allow_dialing_dups:
+        set_by_policy["AllowDialingDups"] = "1"
+    if policy.dial_non_callables:
+        set_by_policy["DialNonCallables"] = "1"
+    documented = [name for name in operation.by_name if name in columns]
+    others = sorted(set(columns) - set(documented))
+    return {**operation.fixed, **set_by_policy, **{name: columns[name] for name in (*documented, *others)}}
+
+
+def form(parameters: Mapping[str, pa.Array | str], rows: int) -> pa.StringArray:
+    """application/x-www-form-urlencoded bodies; empty values are left out."""
+    parts: list[pa.Array] = []
+    for name, value in parameters.items():
+        prefix = quote_plus(name) + "="
+        if isinstance(value, str):
+            parts.append(pa.array([prefix + quote_plus(value)] * rows, pa.string()))
+        else:
+            parts.append(_pair(prefix, value))
+    if not parts:
+        return _blank(rows)
+    return pc.binary_join_element_wise(*parts, "&", null_handling="skip")
+
+
+def _pair(prefix: str, value: pa.Array) -> pa.Array:
+    given = pc.if_else(pc.equal(value, ""), None, _quoted(value))
+    return pc.binary_join_element_wise(prefix, given, "")
+
+
+def _quoted(values: pa.Array) -> pa.Array:
+    """Values as quote_plus writes them: by column where only blanks need it, one by one for the rest."""
+    spaced = pc.replace_substring(values, " ", "+")
+    odd = pc.match_substring_regex(values, r"[^A-Za-z0-9_.~ -]")
+    if not pc.any(odd).as_py():
+        return spaced
+    encoded = [quote_plus(value) for value in values.filter(odd).to_pylist()]
+    return pc.replace_with_mask(spaced, odd, pa.array(encoded, pa.string()))
+
+
+def _digests(bodies: pa.Array) -> pa.StringArray:
+    return pa.array([hashlib.sha256(body.encode()).hexdigest() for body in bodies.to_pylist()], pa.string())
+
+
+def _blank(rows: int) -> pa.StringArray:
+    return pa.array([""] * rows, pa.string())
+
+
+class Repeats:
+    """Counts of identities seen so far: sorted runs of 64-bit numbers, merged as they grow; 8 bytes a row."""
+
+    def __init__(self) -> None:
+        self._runs: list[npt.NDArray[np.int64]] = []
+
+    def before(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How often each identity came in earlier chunks; 0 for the identity 0, which means none."""
+        count = np.zeros(len(identities), dtype=np.int64)
+        for run in self._runs:
+            count += np.searchsorted(run, identities, side="right") - np.searchsorted(run, identities, side="left")
+        return np.where(identities == 0, 0, count)
+
+    def add(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The occurrence of each, counted from 1 over all chunks so far, this one included."""
+        within = pd.Series(identities).groupby(identities).cumcount().to_numpy(dtype=np.int64)
+        occurrence = np.where(identities == 0, 1, self.before(identities) + within + 1)
+        self._runs.append(np.sort(identities))
+        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
+            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
+        return occurrence

@@ -1,0 +1,99 @@
+"""The rules that protect people: who may not be contacted, and how many may be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import source
+from pipeline.mapping import Policy
+from pipeline.model import InputError, UserError
+from schemas.spec import Operation
+
+NOBODY = "none"  # [policy] suppress = "none": said on purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the operator allowed on the command line."""
+
+    max_contacts: int | None
+    dial_non_callables: bool
+
+
+def contacts(operation: Operation, policy: Policy) -> bool:
+    """Whether rows of this run may make a phone ring, or free people to be called."""
+    return operation.contacts(policy.dialing) or operation.frees_people or policy.allow_dialing_dups
+
+
+def check_consent(operation: Operation, policy: Policy, consent: Consent) -> None:
+    """Raises UserError where this run needs a word of the operator that was not given."""
+    if policy.dial_non_callables and not consent.dial_non_callables:
+        raise UserError(
+            "the mapping's policy dials do-not-call numbers (dial_non_callables): that is a legal act; "
+            "say so again with --dial-non-callables"
+        )
+    if not contacts(operation, policy):
+        return
+    if consent.max_contacts is None:
+        raise UserError(f"{_why(operation, policy)}: say how many people at most with --max-contacts N")
+    if policy.suppress is None:
+        raise UserError(
+            f"{_why(operation, policy)}: name the numbers that must not be called in the mapping, "
+            '[policy] suppress = "dnc.csv" (or "none", on purpose)'
+        )
+
+
+def check_number(operation: Operation, policy: Policy, consent: Consent, rows: int) -> None:
+    """Raises UserError where more rows would go than the operator allowed; nothing was sent."""
+    if contacts(operation, policy) and consent.max_contacts is not None and rows > consent.max_contacts:
+        raise UserError(
+            f"{rows} people would be contacted and --max-contacts allows {consent.max_contacts}; nothing was sent"
+        )
+
+
+def suppressed(policy: Policy, beside: Path, spool: Path) -> npt.NDArray[np.int64]:
+    """The numbers that may not be contacted, sorted: every 10-digit phone in the suppress file.
+
+    A relative path is looked up beside the mapping, then in the working directory.
+    Raises InputError where the file can't be read or holds no number: it would protect nobody.
+    """
+    if policy.suppress is None or policy.suppress == NOBODY:
+        return np.empty(0, dtype=np.int64)
+    near = beside / policy.suppress
+    path = near if near.exists() else Path(policy.suppress)
+    options = source.SourceOptions(header_row=0)
+    found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool), options)]
+    numbers = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
+    if not len(numbers):
+        raise InputError(f"suppress = {policy.suppress!r}: no 10-digit phone number in {path}; is it the right file?")
+    return numbers
+
+
+def is_suppressed(phones: pa.Array, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of `phones` are among the suppressed numbers."""
+    return np.asarray(pc.is_in(phones, value_set=pa.array(numbers).cast(pa.string())))
+
+
+def _numbers(chunk: source.Chunk) -> npt.NDArray[np.int64]:
+    loose = [cell for row in chunk.ragged for cell in row.cells]
+    columns = [*(pa.array(chunk.frame[name]) for name in chunk.frame.columns), pa.array(loose, pa.string())]
+    cells = pc.replace_substring_regex(pa.chunked_array(columns), pattern=r"[^0-9]", replacement="")
+    cells = pc.replace_substring_regex(cells, pattern=r"^1([0-9]{10})$", replacement=r"\1")
+    phones = cells.filter(pc.match_substring_regex(cells, pattern=r"^[0-9]{10}$"))
+    return np.asarray(phones.cast(pa.int64()).to_numpy(), dtype=np.int64)
+
+
+def _why(operation: Operation, policy: Policy) -> str:
+    if operation.frees_people:
+        return f"{operation.name} frees people to be called"
+    if operation.dialing and operation.contacts(policy.dialing):
+        return f'this run contacts people (dialing = "{policy.dialing}")'
+    if policy.allow_dialing_dups:
+        return "this run contacts people (allow_dialing_dups)"
+    return f"{operation.name} contacts people"

@@ -1,0 +1,74 @@
+"""The rejected file: the rows that need mending, in the source's own columns and format; it loads again."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import openpyxl
+import pyarrow as pa
+from openpyxl.cell import WriteOnlyCell
+
+from pipeline.source import REJECTED_COLUMNS, Inspection
+
+_CELL_AT_MOST = 32767  # characters that a spreadsheet cell holds
+
+
+def write(folder: Path, stem: str, inspection: Inspection, tables: Iterable[pa.Table]) -> Path | None:
+    """Writes `stem`.csv or .xlsx from tables of rows that need mending; None where there are none.
+
+    A ragged row keeps exactly its own cells, so that it is refused again until someone has mended it.
+    """
+    rows = (row for table in tables for row in _rows(table))
+    first = next(rows, None)
+    if first is None:
+        return None
+    lines = _joined((*inspection.columns, *REJECTED_COLUMNS), first, rows)
+    if inspection.format == "csv":
+        return _write_csv(folder / f"{stem}.csv", inspection, lines)
+    return _write_xlsx(folder / f"{stem}.xlsx", inspection.sheet or "Sheet1", lines)
+
+
+def _joined(header: Sequence[str], first: Sequence[str], rest: Iterator[Sequence[str]]) -> Iterator[Sequence[str]]:
+    yield header
+    yield first
+    yield from rest
+
+
+def _rows(table: pa.Table) -> Iterator[list[str]]:
+    cells = [name for name in table.column_names if name.startswith("cell_")]
+    for row in table.to_pylist():
+        own = row["ragged"] if row["ragged"] is not None else [row[name] or "" for name in cells]
+        yield [*own, str(row["row"]), row["status"], row["problems"]]
+
+
+def _write_csv(path: Path, inspection: Inspection, lines: Iterable[Sequence[str]]) -> Path:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w", encoding=_encoding(inspection), errors="replace", newline="") as file:
+        csv.writer(file, delimiter=inspection.delimiter or ",").writerows(lines)
+    return path
+
+
+def _encoding(inspection: Inspection) -> str:
+    """UTF-8 with its mark, which spreadsheets need, unless the source has an encoding of its own."""
+    encoding = inspection.encoding or "utf-8"
+    return "utf-8-sig" if encoding.replace("_", "-").lower() in ("utf-8", "ascii") else encoding
+
+
+def _write_xlsx(path: Path, sheet: str, lines: Iterable[Sequence[str]]) -> Path:
+    book = openpyxl.Workbook(write_only=True)
+    page = book.create_sheet(sheet[:31])
+    for line in lines:
+        page.append([_text_cell(page, text) for text in line])
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    book.save(path)
+    return path
+
+
+def _text_cell(page: object, text: str) -> WriteOnlyCell:
+    """A cell that is text even where it looks like a formula."""
+    cell = WriteOnlyCell(page, openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE.sub("", text)[:_CELL_AT_MOST])
+    cell.data_type = "s"
+    return cell

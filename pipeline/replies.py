@@ -1,0 +1,131 @@
+"""What a reply means. `judge` is a pure function over the operation's reply rules."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from pipeline.model import Judgement, Reply
+from schemas.spec import Operation, ReplyRule, Verdict
+
+REPLY_KEPT = 500  # characters of a reply that the report keeps
+RETRY_AFTER_AT_MOST = 120.0  # seconds; a longer wait is the operator's decision
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_MARKUP = re.compile(r"<[a-z!/?]", re.IGNORECASE)
+
+
+def judge(operation: Operation, reply: Reply, now: datetime) -> Judgement:
+    """The verdict on one reply. The HTTP status is looked at first; 200 alone never means delivered."""
+    text = normalise(reply.body)
+    verdict = (
+        _by_status(reply, now) or _by_json(operation, reply.body.strip()) or _by_rules(operation, reply.body, text)
+    )
+    return Judgement(
+        verdict=verdict.verdict,
+        code=verdict.code,
+        message=verdict.message,
+        http_status=reply.http_status,
+        reply=text[:REPLY_KEPT],
+        result=verdict.result,
+        lead_id=verdict.lead_id,
+        retry_after_seconds=verdict.retry_after_seconds,
+    )
+
+
+def normalise(body: str) -> str:
+    """The reply's text on one line: <br> becomes a space, whitespace is collapsed, ends are trimmed."""
+    return " ".join(_BREAK.sub(" ", body).split())
+
+
+def _by_status(reply: Reply, now: datetime) -> Judgement | None:
+    status = reply.http_status
+    wait = retry_after_seconds(reply.retry_after, now)
+    if 200 <= status < 300:
+        return None
+    if status == 429 or (status == 503 and wait is not None):
+        return Judgement(Verdict.THROTTLED, "throttled", f"HTTP {status}: asked to slow down", retry_after_seconds=wait)
+    if status == 401:
+        return Judgement(Verdict.CREDENTIALS, "credentials", "HTTP 401: the credentials were refused")
+    if status == 408 or status >= 500 or status < 200:
+        return Judgement(Verdict.IN_DOUBT, f"http_{status}", f"HTTP {status}: may or may not have arrived")
+    if status < 400:
+        return Judgement(
+            Verdict.MISCONFIGURED,
+            "redirected",
+            f"HTTP {status}: redirects are not followed; check the base URL",
+        )
+    return Judgement(
+        Verdict.MISCONFIGURED, f"http_{status}", f"HTTP {status}: check the base URL and the account's access"
+    )
+
+
+def _by_json(operation: Operation, body: str) -> Judgement | None:
+    if not (operation.json_search and body.startswith("{")):
+        return None
+    try:
+        found = json.loads(body)
+    except json.JSONDecodeError:
+        return Judgement(Verdict.IN_DOUBT, "truncated_reply", "the search result is cut off")
+    return _search_result(found)
+
+
+def _search_result(found: object) -> Judgement:
+    """Both shapes of a search: {"id", "LeadExists"} and {"Leads": […]}; anything else is no answer."""
+    match found:
+        case {"LeadExists": True, **rest}:
+            return _found(rest.get("id"), found)
+        case {"LeadExists": False}:
+            return Judgement(Verdict.ACCEPTED, "not_found")
+        case {"Leads": [dict(first), *others]}:
+            return _found(first.get("id") if not others else None, found)
+        case {"Leads": [] | None}:
+            return Judgement(Verdict.ACCEPTED, "not_found")
+    if found == {}:
+        return Judgement(Verdict.ACCEPTED, "not_found")
+    return Judgement(Verdict.IN_DOUBT, "unreadable_reply", "the search answered in a form that is not known")
+
+
+def _found(lead_id: object, found: object) -> Judgement:
+    return Judgement(
+        Verdict.ACCEPTED,
+        "found",
+        result=json.dumps(found, ensure_ascii=False),
+        lead_id=None if lead_id is None else str(lead_id),
+    )
+
+
+def _by_rules(operation: Operation, body: str, text: str) -> Judgement:
+    plain = _is_one_plain_line(body)
+    for rule in operation.replies:
+        if (plain or not rule.one_line) and rule.matches(text):
+            return _ruled(rule, text)
+    if not text:
+        return Judgement(Verdict.IN_DOUBT, "empty_reply", "an empty reply: may or may not have arrived")
+    return Judgement(Verdict.IN_DOUBT, "unreadable_reply", "a reply that no rule knows: may or may not have arrived")
+
+
+def _ruled(rule: ReplyRule, text: str) -> Judgement:
+    message = "" if rule.verdict is Verdict.ACCEPTED else text[:REPLY_KEPT]
+    return Judgement(rule.verdict, rule.code, message)
+
+
+def _is_one_plain_line(body: str) -> bool:
+    """Words inside an HTML page, or in one of several lines, are never a verdict."""
+    text = _BREAK.sub(" ", body).strip()
+    return "\n" not in text and not _MARKUP.search(text)
+
+
+def retry_after_seconds(header: str, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for, 0 to 120; None where it says nothing readable."""
+    if not header.strip():
+        return None
+    if header.strip().isdecimal():
+        return min(float(header), RETRY_AFTER_AT_MOST)
+    try:
+        at = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
+    return min(max(seconds, 0.0), RETRY_AFTER_AT_MOST)

@@ -1,0 +1,184 @@
+"""The report: validation parts joined with the journal, one row per source row. Pure: tables in, tables out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.model import PROBLEMS, REPAIRS, Status
+
+SCHEMA_VERSION = "1"
+
+_STAMP = pa.timestamp("us", tz="UTC")
+PROBLEM_TYPE = pa.struct([f for f in PROBLEMS if f.name != "position"])
+REPAIR_TYPE = pa.struct([f for f in REPAIRS if f.name != "position"])
+
+# What `results.parquet` holds, in this order. Users script against these names and types.
+REPORT = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("source", pa.string()),
+        ("sheet", pa.string()),
+        ("row", pa.int64()),
+        ("operation", pa.string()),
+        ("status", pa.string()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        ("problems", pa.list_(PROBLEM_TYPE)),
+        ("repairs", pa.list_(REPAIR_TYPE)),
+        ("row_key", pa.string()),
+        ("phone", pa.string()),
+        ("client_id", pa.string()),
+        ("payload_sha256", pa.string()),
+        ("attempts", pa.int32()),
+        ("http_status", pa.int32()),
+        ("reply", pa.string()),
+        ("result", pa.string()),
+        ("lead_id", pa.string()),
+        ("reconciled", pa.bool_()),
+        ("first_sent_at", _STAMP),
+        ("settled_at", _STAMP),
+        ("latency_ms", pa.float64()),
+    ],
+    metadata={"schema_version": SCHEMA_VERSION},
+)
+
+# What validation knows of a row. A part holds these, then `ragged` and the source's own cells.
+PART = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("status", pa.string()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        ("problems", pa.list_(PROBLEM_TYPE)),
+        ("repairs", pa.list_(REPAIR_TYPE)),
+        ("row_key", pa.string()),
+        ("phone", pa.string()),
+        ("identifier", pa.string()),
+        ("client_id", pa.string()),
+        ("payload", pa.string()),
+        ("payload_sha256", pa.string()),
+        ("ragged", pa.list_(pa.string())),
+    ]
+)
+CELL = "cell_{}"  # the source's cells by position, as they were read
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What all rows of one part share in the report."""
+
+    run_id: str
+    source: str
+    sheet: str | None
+    operation: str
+
+
+def project(part: pa.Table, sends: pa.Table, held: pa.Table, place: Place, unsent: Status) -> pa.Table:
+    """The report's rows for one part, under REPORT, in the part's order.
+
+    `sends` and `held` are the journal's rows of the part, ordered by row. A valid row that neither knows is
+    `unsent`: not_attempted after a load, valid after a check.
+    """
+    rows = part["row"].to_numpy()
+    sent, kept = _aligned(sends, rows), _aligned(held, rows)
+    given = {
+        "run_id": _constant(place.run_id, len(rows)),
+        "source": _constant(place.source, len(rows)),
+        "sheet": _constant(place.sheet, len(rows)),
+        "operation": _constant(place.operation, len(rows)),
+        **_end_states(part, sent, kept, unsent),
+        "attempts": pc.fill_null(sent["attempts"], 0).cast(pa.int32()),
+        "reconciled": pc.fill_null(sent["reconciled"], False),
+        "first_sent_at": sent["first_sent_at"].cast(_STAMP),
+        "settled_at": pc.coalesce(sent["settled_at"], kept["settled_at"]).cast(_STAMP),
+    }
+    from_part = {n: part[n] for n in ("row", "problems", "repairs", "row_key", "phone", "client_id", "payload_sha256")}
+    from_send = {n: sent[n] for n in ("http_status", "reply", "result", "lead_id", "latency_ms")}
+    columns = {**from_part, **from_send, **given}
+    return pa.table([columns[name] for name in REPORT.names], schema=REPORT)
+
+
+def _end_states(part: pa.Table, sent: pa.Table, kept: pa.Table, unsent: Status) -> dict[str, pa.ChunkedArray]:
+    """status, code and message: the journal's word over validation's."""
+    in_flight = pc.fill_null(pc.equal(sent["state"], "sending"), False)
+    status = pc.if_else(in_flight, Status.UNKNOWN.value, pc.coalesce(sent["status"], kept["status"]))
+    code = pc.if_else(in_flight, "interrupted", pc.coalesce(sent["code"], kept["code"]))
+    here = pc.if_else(pc.equal(part["status"], Status.VALID.value), unsent.value, part["status"])
+    return {
+        "status": pc.coalesce(status, here),
+        "code": pc.coalesce(code, part["code"]),
+        "message": _empty_as_null(pc.coalesce(sent["message"], kept["message"], part["message"])),
+    }
+
+
+def _empty_as_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(column, ""), None, column)
+
+
+def _aligned(found: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
+    """`found` (ordered by row) laid out like `rows`, with nulls where it has none."""
+    at = np.searchsorted(rows, found["row"].to_numpy())
+    indices = np.full(len(rows), -1)
+    indices[at] = np.arange(found.num_rows)
+    return found.take(pa.array(indices, mask=indices < 0))
+
+
+def _constant(value: str | None, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), count)
+
+
+def nested(table: pa.Table, count: int) -> pa.ListArray:
+    """PROBLEMS or REPAIRS as one list per position, 0 to `count` - 1."""
+    table = table.sort_by("position")
+    offsets = np.searchsorted(table["position"].to_numpy(), np.arange(count + 1))
+    fields = [table.schema.field(i) for i in range(table.num_columns) if table.schema.names[i] != "position"]
+    columns = [table[f.name].combine_chunks() for f in fields]
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, fields=fields))
+
+
+def count(table: pa.Table) -> Counter[tuple[str, str | None]]:
+    """How many rows have each (status, code)."""
+    grouped = table.group_by(["status", "code"]).aggregate([([], "count_all")])
+    return Counter({(r["status"], r["code"]): r["count_all"] for r in grouped.to_pylist()})
+
+
+def by_status(counts: Counter[tuple[str, str | None]]) -> dict[str, int]:
+    """Rows by status, in the order of the statuses; statuses without rows are left out."""
+    totals: Counter[str] = Counter()
+    for (status, _), rows in counts.items():
+        totals[status] += rows
+    return {status.value: totals[status] for status in Status if totals[status]}
+
+
+NEEDS_MENDING = (Status.INVALID.value, Status.REJECTED.value)
+
+
+def some_need_mending(report: pa.Table) -> bool:
+    """Whether any row must be mended by a person."""
+    return bool(pc.any(pc.is_in(report["status"], value_set=pa.array(NEEDS_MENDING))).as_py())
+
+
+def needs_mending(part: pa.Table, report: pa.Table) -> pa.Table:
+    """The rows that a person must mend: row, status, what is wrong in words, and the source's own cells."""
+    mask = pc.is_in(report["status"], value_set=pa.array(NEEDS_MENDING))
+    told = [
+        _in_words(p, m)
+        for p, m in zip(*(report.filter(mask)[n].to_pylist() for n in ("problems", "message")), strict=True)
+    ]
+    cells = [name for name in part.column_names if name == "ragged" or name.startswith("cell_")]
+    chosen = part.filter(mask).select(["row", *cells])
+    return chosen.append_column("status", report["status"].filter(mask)).append_column(
+        "problems", pa.array(told, pa.string())
+    )
+
+
+def _in_words(problems: Sequence[dict[str, str]], message: str | None) -> str:
+    told = [f"{p['field']} {p['message']}".strip() for p in problems]
+    return "; ".join(told) or message or ""

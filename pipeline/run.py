@@ -1,0 +1,47 @@
+"""The straight line: source → mapping → validate → payloads → push → report. One run, one folder.
+
+Everything is validated, and its part is on disk, before anything is sent: how many rows would go, and to
+whom, is known before the first of them leaves.
+"""
+
+from __future__ import annotations
+
+import time
+
+from pipeline import journal, people, settings, stages
+from pipeline.job import Job, Summary, World
+from pipeline.model import Status
+
+
+def check(job: Job, world: World) -> Summary:
+    """Validates every row and sends none; needs no credentials.
+
+    Raises UserError or InputError where the job or its files can't be used.
+    """
+    started = time.monotonic()
+    with stages.begin(job, world) as run:
+        sources = stages.inspect(job, run)
+        stages.prepare(job, world, run, sources)
+        ending = stages.Ending(unsent=Status.VALID)
+        return stages.conclude(job, run, sources, ending, time.monotonic() - started)
+
+
+def load(job: Job, world: World) -> Summary:
+    """Validates every row and sends the valid ones: each row of the source ends with one outcome.
+
+    Raises UserError or InputError before anything is sent, and JournalError where nothing can be recorded.
+    """
+    started = time.monotonic()
+    people.check_consent(job.operation, job.mapping.policy, job.consent)
+    credentials = settings.credentials(job.settings, job.operation.vendor)
+    state = journal.engine(job.settings.state)
+    with stages.begin(job, world) as run:
+        sources = stages.inspect(job, run)
+        suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.path)
+        stages.prepare(job, world, run, sources)
+        to_send = stages.count_to_send(job, run, suppressed)
+        people.check_number(job.operation, job.mapping.policy, job.consent, to_send)
+        world.progress.sending(to_send)
+        pushed = stages.send(job, world, run, state=state, credentials=credentials, suppressed=suppressed)
+        ending = stages.Ending(unsent=Status.NOT_ATTEMPTED, state=state, pushed=pushed)
+        return stages.conclude(job, run, sources, ending, time.monotonic() - started)

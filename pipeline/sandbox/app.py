@@ -1,0 +1,231 @@
+"""The HTTP side of the sandbox: three scripts of the gateway, and its state as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from pipeline.sandbox import texts
+from pipeline.sandbox.config import SandboxConfig
+from pipeline.sandbox.dialer import DELETE_DNC, INSERT, INSERT_DNC, SEARCH, UPDATE, Dialer, detailed
+from pipeline.sandbox.php import Form, pairs, request_fields
+from pipeline.sandbox.profiles import Answer, Phase
+from pipeline.sandbox.state import Lead, RequestEntry, Store
+
+_URLENCODED = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+_ACTIONS = {name.partition(".")[2]: name for name in (SEARCH, INSERT_DNC, DELETE_DNC)}
+
+Clock = Callable[[], datetime]
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ParallelGauge:
+    """How much work is under way at once: the most seen, and how often for one phone.
+
+    A request counts from when its fields are read until its answer is ready. Where it names no phone, its
+    identifier counts in the phone's place.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._in_flight = 0
+        self._subjects: Counter[str] = Counter()
+        self.max_in_flight = store.gauge("max_in_flight")
+        self.same_phone_in_flight = store.gauge("same_phone_in_flight")
+
+    @contextmanager
+    def hold(self, subject: str) -> Iterator[None]:
+        """Counts one request about `subject` ("" for none) while it is under way."""
+        self._in_flight += 1
+        self._subjects[subject] += 1
+        self._note(subject)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            self._subjects[subject] -= 1
+            if not self._subjects[subject]:
+                del self._subjects[subject]
+
+    def _note(self, subject: str) -> None:
+        if self._in_flight > self.max_in_flight:
+            self.max_in_flight = self._in_flight
+            self._store.set_gauge("max_in_flight", self.max_in_flight)
+        if subject and self._subjects[subject] > 1:
+            self.same_phone_in_flight += 1
+            self._store.set_gauge("same_phone_in_flight", self.same_phone_in_flight)
+
+
+class Gateway:
+    """Takes requests, one transaction each: what they change and their line in the log stand or fall together."""
+
+    def __init__(self, config: SandboxConfig, store: Store, clock: Clock) -> None:
+        self.config = config
+        self.store = store
+        self.gauge = ParallelGauge(store)
+        self.texts = texts.bodies(config.texts)
+        self._dialer = Dialer(config, store, self.texts)
+        self._clock = clock
+        self._rng = random.Random(config.seed)  # noqa: S311 - faults that can be repeated
+        self._slots = _slots(config.profile.max_parallel)
+
+    def endpoint(self, operation_of: Callable[[Form], str]) -> _Endpoint:
+        """A script of the gateway, for the operation that its form names."""
+
+        async def answered(request: Request) -> Response:
+            form = await _form(request)
+            answer = await self._answer(operation_of(form), form, request.method)
+            return HTMLResponse(answer.body, answer.http_status, dict(answer.headers))
+
+        return answered
+
+    async def _answer(self, operation: str, form: Form, method: str) -> Answer:
+        received_at = self._clock()
+        with self.gauge.hold(_subject_of(form)):
+            async with self._slots:
+                # Even a sleep of 0 lets the requests that came in together be seen together.
+                await asyncio.sleep(self.config.profile.delay_seconds(self._rng))
+                return self._perform(operation, form, method, received_at)
+
+    def _perform(self, operation: str, form: Form, method: str, received_at: datetime) -> Answer:
+        fault = self.config.profile.choose_fault(self._rng)
+        with self.store.transaction():
+            if fault is None:
+                answer = Answer(self._dialer.answer(operation, form, self._clock()))
+            else:
+                if fault.phase is Phase.AFTER_STORE:
+                    self._dialer.answer(operation, form, self._clock())
+                answer = fault.answer
+            self.store.add_request(
+                RequestEntry(
+                    received_at=received_at.isoformat(),
+                    method=method,
+                    operation=operation,
+                    phone=phone_of(form),
+                    client_id=client_id_of(form),
+                    http_status=answer.http_status,
+                    reply=answer.body,
+                    fault=fault.name if fault else None,
+                )
+            )
+        return answer
+
+
+def _slots(max_parallel: int | None) -> AbstractAsyncContextManager[Any]:
+    return nullcontext() if max_parallel is None else asyncio.Semaphore(max_parallel)
+
+
+async def _form(request: Request) -> Form:
+    """The fields of the request; like PHP, a body that isn't a form of a POST has none."""
+    query = pairs(request.scope["query_string"].decode("utf-8", "replace"))
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method == "POST" and content_type == _URLENCODED:
+        return request_fields(query, pairs((await request.body()).decode("utf-8", "replace")))
+    if request.method == "POST" and content_type == _MULTIPART:
+        async with request.form() as form:
+            parts = [(name, part if isinstance(part, str) else None) for name, part in form.multi_items()]
+        return request_fields(query, parts)
+    return request_fields(query, ())
+
+
+def phone_of(form: Form) -> str:
+    """The phone that the request is about, "" where it names none."""
+    if form.get("SearchField") == "Phone":
+        return form.get("Identifier", "")
+    return form.get("PrimaryPhone") or form.get("Number", "")
+
+
+def _subject_of(form: Form) -> str:
+    identifier = form.get("Identifier", "")
+    return phone_of(form) or (f"{form.get('SearchField', '')}:{identifier}" if identifier else "")
+
+
+def client_id_of(form: Form) -> str:
+    """The ClientId that the request is about, "" where it names none."""
+    if form.get("SearchField") == "ClientId":
+        return form.get("Identifier", "")
+    return form.get("ClientId", "")
+
+
+def _lead_action(form: Form) -> str:
+    # An unknown action is not repeated in the log: it may be anything.
+    return _ACTIONS.get(form.get("Action", ""), "LeadOperations")
+
+
+def create_app(config: SandboxConfig, store: Store, clock: Clock = _utc_now) -> Starlette:
+    """The sandbox as an ASGI application over `store`, which stays its caller's to close."""
+    gateway = Gateway(config, store, clock)
+    return Starlette(
+        routes=[
+            _script("InjectLead.php", gateway.endpoint(lambda _: INSERT)),
+            _script("UpdateLead.php", gateway.endpoint(lambda _: UPDATE)),
+            _script("LeadOperations.php", gateway.endpoint(_lead_action)),
+            Route("/", _front_page),
+            Route("/sandbox/state", _json(lambda _: _state(gateway))),
+            Route("/sandbox/leads", _json(lambda limit: [_lead_json(x) for x in store.leads(limit)])),
+            Route("/sandbox/dials", _json(store.dials)),
+            Route("/sandbox/requests", _json(store.requests)),
+        ]
+    )
+
+
+def _script(name: str, endpoint: _Endpoint) -> Route:
+    return Route(f"/HttpImport/{name}", endpoint, methods=["GET", "POST"])
+
+
+def _state(gateway: Gateway) -> dict[str, Any]:
+    return {
+        **gateway.store.counts(),
+        "max_in_flight": gateway.gauge.max_in_flight,
+        "same_phone_in_flight": gateway.gauge.same_phone_in_flight,
+        "campaigns": list(gateway.config.campaigns),
+        "any_campaign": gateway.config.any_campaign,
+        "profile": gateway.config.profile.name,
+        "assumed_texts": texts.assumed(gateway.texts),
+        "assumed_behaviour": list(texts.ASSUMED_BEHAVIOUR),
+    }
+
+
+def _lead_json(lead: Lead) -> dict[str, Any]:
+    return detailed(lead) | {"Callback": dict(lead.callback), "Dnc": lead.dnc}
+
+
+def _json(content: Callable[[int], Any]) -> _Endpoint:
+    async def answered(request: Request) -> Response:
+        return JSONResponse(content(_limit(request)))
+
+    return answered
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", "")
+    if text and not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise HTTPException(400, "limit: a whole number")
+    return int(text) if text else -1
+
+
+async def _front_page(_: Request) -> Response:
+    return PlainTextResponse(
+        "A simulator of the DialedIn API. It calls nobody.\n\n"
+        "/sandbox/state     counts, damage, and what is assumed about the vendor\n"
+        "/sandbox/leads     the leads stored\n"
+        "/sandbox/dials     the calls that would have been made\n"
+        "/sandbox/requests  what came in and what was answered\n\n"
+        "The lists take ?limit=N for the last N lines.\n"
+    )

@@ -1,0 +1,47 @@
+"""What a sandbox is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from pipeline.sandbox.profiles import DEFAULT, Profile
+
+DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but a simulator on this machine
+DEFAULT_ACCID = "sandbox"
+DEFAULT_CAMPAIGNS = ("Spring Renewals", "Demo")
+
+
+def _nothing() -> Mapping[str, str]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxConfig:
+    """The account that is simulated, and where and how it answers.
+
+    `texts` replaces reply bodies by their name in `pipeline.sandbox.texts.TEXTS`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one
+    state_path: Path | None = None  # None: a temporary file, gone when the sandbox ends
+    profile: Profile = DEFAULT
+    seed: int = 0  # of latency and faults
+    token: str = field(default=DEFAULT_TOKEN, repr=False)
+    accid: str = DEFAULT_ACCID
+    campaigns: tuple[str, ...] = DEFAULT_CAMPAIGNS
+    any_campaign: bool = False
+    # Custom fields exist per campaign; a campaign without a list here takes any.
+    custom_fields: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # Lead columns beyond those in the vendor's document; both are in the vendor's own reports. (grade A)
+    extra_columns: tuple[str, ...] = ("FullName", "SecondaryPhone")
+    lengths: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))  # where the account differs
+    # The three switches below stand for what the vendor's document doesn't say. (grade C)
+    overlong: Literal["truncate", "error"] = "truncate"
+    latin_only: bool = False  # columns are varchar: other characters are stored as "?"
+    refuse_html: bool = False  # the dialer refuses values that look like markup with an HTML page
+    texts: Mapping[str, str] = field(default_factory=_nothing)

@@ -1,0 +1,270 @@
+"""What people see: the progress of a run on stderr, results on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline.job import Progress as Watcher
+from pipeline.mapping import nearest
+from pipeline.model import Status, UserError
+from pipeline.settings import Settings, shown
+from schemas.catalogue import CATALOGUE
+from schemas.spec import Field, Grade, Operation
+
+_COLOURS = {
+    Status.ACCEPTED: "green",
+    Status.VALID: "green",
+    Status.DUPLICATE: "cyan",
+    Status.SKIPPED: "cyan",
+    Status.INVALID: "yellow",
+    Status.REJECTED: "yellow",
+    Status.FAILED: "red",
+    Status.UNKNOWN: "red",
+    Status.NOT_ATTEMPTED: "magenta",
+}
+PLAIN_EVERY_SECONDS = 5.0
+
+# What to do about a code, for the line below the counts.
+_NEXT = {
+    "invalid": "mend the rows in {rejected} and load that file",
+    "rejected": "mend the rows in {rejected} and load that file",
+    "unknown": "look these rows up in the dialer before loading them again: they may be there",
+    "failed": "load the file again once the cause is gone",
+    "not_attempted": "load the file again for the rows that were not attempted",
+}
+
+
+def progress(*, quiet: bool) -> Watcher:
+    """A bar where stderr is a terminal, plain lines elsewhere, nothing where quiet."""
+    if quiet:
+        return _Silent()
+    return _Bar() if sys.stderr.isatty() else _Lines()
+
+
+class _Silent:
+    def reading(self, rows: int) -> None:
+        pass
+
+    def sending(self, rows: int) -> None:
+        pass
+
+    def settled(self, status: Status) -> None:
+        pass
+
+
+class _Bar:
+    """Rows per second, time left and counts by status."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Status] = Counter()
+        self._started = time.monotonic()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[counts]}"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("reading", total=None, rate="", counts="")
+        self._progress.start()
+
+    def reading(self, rows: int) -> None:
+        self._progress.advance(self._task, rows)
+
+    def sending(self, rows: int) -> None:
+        self._started = time.monotonic()
+        self._progress.reset(self._task, total=rows, description="sending")
+        if not rows:
+            self._progress.stop()
+
+    def settled(self, status: Status) -> None:
+        self._counts[status] += 1
+        done = self._counts.total()
+        rate = done / max(time.monotonic() - self._started, 1e-9)
+        self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s", counts=_inline(self._counts))
+
+
+class _Lines:
+    """One plain line now and then."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Status] = Counter()
+        self._total = 0
+        self._read = 0
+        self._said_at = time.monotonic()
+
+    def reading(self, rows: int) -> None:
+        self._read += rows
+        self._say(f"read and validated {self._read:,} rows")
+
+    def sending(self, rows: int) -> None:
+        self._total = rows
+        self._print(f"sending {rows:,} of {self._read:,} rows")
+
+    def settled(self, status: Status) -> None:
+        self._counts[status] += 1
+        self._say(f"sent {self._counts.total():,} of {self._total:,}: {_inline(self._counts)}")
+
+    def _say(self, text: str) -> None:
+        if time.monotonic() - self._said_at >= PLAIN_EVERY_SECONDS:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._said_at = time.monotonic()
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 the progress itself
+
+
+def _inline(counts: Counter[Status]) -> str:
+    return " · ".join(f"{counts[status]:,} {status}" for status in Status if counts[status])
+
+
+def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    """A run's summary on stdout: one JSON object, or a table with the next thing to do."""
+    if as_json:
+        _print_json(summary)
+        return
+    out = Console(highlight=False)
+    for note in summary["notes"]:
+        out.print(f"note: {note}", markup=False, style="dim")
+    out.print(_counts_table(summary))
+    if summary["halted"]:
+        out.print(f"halted: {summary['halted']}", markup=False, style="red")
+    out.print(f"report    {summary['report']}", markup=False, soft_wrap=True)
+    for path in summary["rejected"]:
+        out.print(f"rejected  {path}", markup=False, soft_wrap=True)
+    for line in _next_steps(summary):
+        out.print(f"next      {line}", markup=False, soft_wrap=True)
+
+
+def _counts_table(summary: Mapping[str, Any]) -> Table:
+    """Rows by status, with the codes of each below it; the last line is the sum."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("what")
+    table.add_column("rows", justify="right")
+    table.add_row(f"{summary['operation']} {summary['command']}", f"in {summary['seconds']:,.1f} s", style="bold")
+    for status, rows in summary["counts"].items():
+        table.add_row(status, f"{rows:,}", style=_COLOURS[Status(status)])
+        for code, some in _codes(summary, status):
+            table.add_row(f"  {code}", f"{some:,}", style="dim")
+    table.add_row("rows read", f"{summary['rows_read']:,}", style="bold")
+    return table
+
+
+def _codes(summary: Mapping[str, Any], status: str) -> list[tuple[str, int]]:
+    found = [(name.partition("/")[2], n) for name, n in summary["codes"].items() if name.partition("/")[0] == status]
+    return sorted((pair for pair in found if pair[0] != "ok"), key=lambda pair: -pair[1])
+
+
+def _next_steps(summary: Mapping[str, Any]) -> list[str]:
+    rejected = ", ".join(summary["rejected"])
+    return list(dict.fromkeys(_NEXT[s].format(rejected=rejected) for s in summary["counts"] if s in _NEXT))
+
+
+def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """The runs, one a line."""
+    if as_json:
+        _print_json({"runs": list(found)})
+        return
+    table = Table("run", "command", "operation", "rows", "outcome", "exit", box=None, pad_edge=False)
+    for run in found:
+        counts = Counter({Status(status): rows for status, rows in run["counts"].items()})
+        ended = "did not end" if run["exit_code"] is None else str(run["exit_code"])
+        rows = "" if run["rows_read"] is None else f"{run['rows_read']:,}"
+        table.add_row(run["run_id"], run["command"], run["operation"], rows, _inline(counts), ended)
+    _wide().print(table)
+
+
+def operations(name: str | None, *, as_json: bool) -> None:
+    """All operations, or one with its fields. Raises UserError for a name that is not known."""
+    if name is None:
+        _all_operations(as_json=as_json)
+        return
+    if name not in CATALOGUE:
+        raise UserError(f"no operation {name!r}{nearest(name, CATALOGUE)}; see: leads operations")
+    operation = CATALOGUE[name]
+    if as_json:
+        _print_json(_described(operation))
+        return
+    _print_operation(operation)
+
+
+def _all_operations(*, as_json: bool) -> None:
+    if as_json:
+        _print_json({"operations": [_described(op) for op in CATALOGUE.values()]})
+        return
+    table = Table("operation", "does", "in doubt", "what it is", box=None, pad_edge=False)
+    for op in CATALOGUE.values():
+        table.add_row(op.name, op.effect, op.settle, op.doc)
+    _wide().print(table)
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    return {
+        "name": operation.name,
+        "vendor": operation.vendor.name,
+        "path": operation.path,
+        "does": operation.effect,
+        "in_doubt": operation.settle,
+        "ledger": operation.ledger,
+        "doc": operation.doc,
+        "source": operation.source,
+        "fields": [{"name": f.name, "required": f.required, "rule": _rule(f), "doc": f.doc} for f in operation.fields],
+    }
+
+
+def _print_operation(operation: Operation) -> None:
+    out = _wide()
+    out.print(operation.name, style="bold", end="  ")
+    out.print(operation.doc, markup=False)
+    out.print(f"{operation.vendor.name}, {operation.path}; source: {operation.source}", markup=False, style="dim")
+    if operation.endpoint_grade is not Grade.A:
+        out.print("The vendor's document does not name this endpoint; other clients use it.", style="dim")
+    table = Table("field", "", "rule", "", box=None, pad_edge=False)
+    for field in operation.fields:
+        needed = "required" if field.required else "policy" if field.from_policy else ""
+        table.add_row(field.name, needed, _rule(field), field.doc)
+    if operation.custom:
+        table.add_row(f"{operation.custom.prefix}…", "", "spaces are sent as __", "custom fields of the campaign")
+    out.print(table)
+
+
+def _rule(field: Field) -> str:
+    parts = [f"≤ {field.max_length} characters"] if field.max_length else []
+    parts += [" | ".join(field.choices)] if field.choices else []
+    parts += [f"{field.number.least} to {field.number.most}"] if field.number else []
+    parts += [f"cleaned as {field.cleaner}"] if field.cleaner != "text" else []
+    return ", ".join(parts)
+
+
+def config(settings: Settings, origins: Mapping[str, str], *, as_json: bool) -> None:
+    """Every setting, its value and where it came from; secrets are stars."""
+    values = shown(settings)
+    if as_json:
+        _print_json({name: {"value": values[name], "from": origins[name]} for name in values})
+        return
+    table = Table("setting", "value", "from", "", box=None, pad_edge=False)
+    for name, value in values.items():
+        table.add_row(name, value, origins[name], Settings.model_fields[name].description or "")
+    _wide().print(table)
+
+
+def _wide() -> Console:
+    """A console that does not fold lines when stdout is a file or a pipe."""
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    print(json.dumps(content, ensure_ascii=False, default=str))  # noqa: T201 the result itself

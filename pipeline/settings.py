@@ -1,0 +1,179 @@
+"""Settings: flags, then environment, then leads.toml, then defaults. Secrets stay wrapped until a call is made."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.model import UserError
+from schemas.spec import Credential, Vendor
+
+FILE = Path("leads.toml")
+SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
+
+
+def _default_state() -> str:
+    return f"sqlite:///{platformdirs.user_state_path('dialedin-leads')}/state.db"
+
+
+def _env(name: str) -> Any:
+    return Field(default=None, validation_alias=AliasChoices(name, name.upper()))
+
+
+class Settings(BaseSettings):
+    """Every setting, resolved. Names are those of leads.toml; `LEADS_` + name in the environment, or as said."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LEADS_",
+        toml_file=FILE,
+        extra="forbid",
+        populate_by_name=True,
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    rate: float = Field(default=20, ge=0, description="calls per second at most; 0: no cap")
+    concurrency: int = Field(default=8, ge=1, le=1000, description="calls under way at once")
+    attempts: int = Field(default=5, ge=1, le=100, description="requests per row at most")
+    timeout: float = Field(default=30, gt=0, description="seconds to wait for a reply")
+    settle: float | None = Field(default=None, ge=0, description="seconds a row in doubt rests before it is looked up")
+    max_errors: str = Field(default="20%", description="rows rejected or failed before a run halts")
+    drain: float = Field(default=30, ge=0, description="seconds for calls under way to end after a signal")
+    runs: Path = Field(default=Path("runs"), description="where run folders go")
+    state: str = Field(default_factory=_default_state, description="state database (journal and ledger)")
+    dialedin_base_url: str | None = _env("dialedin_base_url")
+    dialedin_accid: str | None = _env("dialedin_accid")
+    dialedin_token: SecretStr | None = _env("dialedin_token")
+    dialogtech_base_url: str | None = _env("dialogtech_base_url")
+    dialogtech_key: SecretStr | None = _env("dialogtech_key")
+    dialogtech_access_key: SecretStr | None = _env("dialogtech_access_key")
+    dialogtech_secret_access_key: SecretStr | None = _env("dialogtech_secret_access_key")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, leads.toml: in this order."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def resolve(flags: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
+    """The settings, and where each came from: "flag", a variable's name, "leads.toml" or "default".
+
+    Raises UserError for an unknown key, a value out of range or a secret in a file that is not meant for one.
+    """
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    in_file = _from_file()
+    secrets, secret_origins = _secret_files()
+    try:
+        settings = Settings(**given, **secrets)
+    except ValidationError as error:
+        raise UserError(_first_error(error, in_file)) from None
+    origins = {name: _origin(name, given, in_file) for name in Settings.model_fields}
+    return settings, origins | secret_origins
+
+
+def credentials(settings: Settings, vendor: Vendor) -> dict[str, str]:
+    """The parameters that prove who calls, by wire name. Raises UserError naming what to set."""
+    for alternative in vendor.credentials:
+        values = {c.parameter: _plain(getattr(settings, c.setting)) for c in alternative}
+        if all(values.values()):
+            return values
+    wanted = " or ".join(_variables(alternative, settings) for alternative in vendor.credentials)
+    raise UserError(f"no credentials for {vendor.name}: set {wanted} in the environment (see: leads config)")
+
+
+def account(settings: Settings, vendor: Vendor) -> str:
+    """The account's name, "" where it is not set."""
+    return _plain(getattr(settings, vendor.account))
+
+
+def base_url(settings: Settings, vendor: Vendor) -> str:
+    """The vendor's base URL: the setting's, else the documented one; it ends in a slash."""
+    url = getattr(settings, vendor.base_url_setting) or vendor.base_url
+    return url if url.endswith("/") else url + "/"
+
+
+def shown(settings: Settings) -> dict[str, str]:
+    """Every setting as text, secrets as stars: fit for a screen and for the manifest."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+def _variables(alternative: tuple[Credential, ...], settings: Settings) -> str:
+    missing = [c for c in alternative if not _plain(getattr(settings, c.setting))]
+    return " and ".join(c.setting.upper() + (" (or …_FILE)" if c.secret else "") for c in missing)
+
+
+def _plain(value: SecretStr | str | None) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return value or ""
+
+
+def _from_file() -> dict[str, object]:
+    try:
+        content = tomllib.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{FILE}: can't be read: {error}") from None
+    for name in content:
+        if name.casefold() in SECRETS:
+            raise UserError(f"{FILE}: {name} is a secret: set {name.upper()} or {name.upper()}_FILE in the environment")
+    return content
+
+
+def _secret_files() -> tuple[dict[str, Any], dict[str, str]]:
+    """Secrets that NAME_FILE points to, and where they came from. NAME itself wins."""
+    secrets: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for name in SECRETS:
+        variable = f"{name.upper()}_FILE"
+        if (path := os.environ.get(variable)) and not os.environ.get(name.upper()):
+            secrets[name] = _read_secret(Path(path), variable)
+            origins[name] = variable
+    return secrets, origins
+
+
+def _read_secret(path: Path, variable: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise UserError(f"{variable}: {path} can't be read: {reason}") from None
+
+
+def _origin(name: str, given: Mapping[str, object], in_file: Mapping[str, object]) -> str:
+    if name in given:
+        return "flag"
+    for variable in (f"LEADS_{name}".upper(), name.upper()):
+        if variable in os.environ and (variable.startswith("LEADS_") != name.startswith("dialed")):
+            return variable
+    return str(FILE) if name in in_file else "default"
+
+
+def _first_error(error: ValidationError, in_file: Mapping[str, object]) -> str:
+    first = error.errors()[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return (
+            f"{FILE}: unknown key {key!r}; it knows: {', '.join(n for n in Settings.model_fields if n not in SECRETS)}"
+        )
+    where = f"{FILE}: {key}" if key in in_file else f"--{key.replace('_', '-')}"
+    return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"

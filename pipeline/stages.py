@@ -1,0 +1,301 @@
+"""The stages of a run, between the run folder, the state database and the pure core."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from pipeline import folder, journal, mapping, people, push, rejected, report, settings, source
+from pipeline import prepare as preparing
+from pipeline.clean import CLEANERS_VERSION, CleanOptions
+from pipeline.folder import RunFolder
+from pipeline.job import Job, Summary, World
+from pipeline.mapping import MAPPING_VERSION, Plan
+from pipeline.model import Held, Payload, Status, UserError
+from pipeline.pace import ErrorLimit, Watch
+from pipeline.payloads import KEY_VERSION, Repeats, Target
+from pipeline.push import Batch, Pushed
+from pipeline.validate import Validator
+from pipeline.wire import Wire, check_base_url
+
+BATCH_ROWS = 2000  # rows read from a part at once for sending
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file of a run, as inspected, with the mapping bound to its header."""
+
+    inspection: source.Inspection
+    options: source.SourceOptions
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the report is joined with: what a valid row is that was never sent, and the journal if there is one."""
+
+    unsent: Status
+    state: sa.Engine | None = None
+    pushed: Pushed | None = None
+
+
+@contextmanager
+def begin(job: Job, world: World) -> Iterator[RunFolder]:
+    """A new run's folder. It goes again where the run can't begin; once parts are there, it stays."""
+    ErrorLimit.parse(job.settings.max_errors)
+    check_base_url(job.base_url)
+    run = folder.create(job.settings.runs, job.files[0].stem, world.now())
+    try:
+        yield run
+    except UserError:
+        run.remove()
+        raise
+
+
+def inspect(job: Job, run: RunFolder) -> list[Source]:
+    """Pass one over every file, with the mapping bound to each header. Writes the manifest."""
+    sources = [_inspect(job, path, run) for path in job.files]
+    run.write_json("manifest.json", _manifest(job, run, sources))
+    return sources
+
+
+def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
+    """Pass two: every row read, mapped, cleaned, validated and written into a part."""
+    target = _target(job)
+    seen, keys = Repeats(), Repeats()
+    for number, src in enumerate(sources):
+        validator = _validator(job, src)
+        preparer = preparing.Preparer(
+            validator,
+            target,
+            seen,
+            keys,
+            account_known=bool(target.account),
+            totals=preparing.totals(validator, source.read(src.inspection, src.options)),
+        )
+        for part, chunk in enumerate(source.read(src.inspection, src.options)):
+            table = preparer.part(chunk)
+            if table.num_rows:
+                run.write_part(number, part, table)
+                world.progress.reading(table.num_rows)
+
+
+def count_to_send(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> int:
+    """How many rows would be sent."""
+    rows = 0
+    for _, path in run.part_paths():
+        part = pq.read_table(path, columns=["status", "phone"])
+        valid = part["status"].to_numpy() == Status.VALID.value
+        rows += int((valid & ~people.is_suppressed(part["phone"], suppressed)).sum())
+    return rows if job.limit is None else min(rows, job.limit)
+
+
+def send(
+    job: Job,
+    world: World,
+    run: RunFolder,
+    *,
+    state: sa.Engine,
+    credentials: Mapping[str, str],
+    suppressed: npt.NDArray[np.int64],
+) -> Pushed:
+    """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
+    scope = journal.Scope(run.run_id, f"{job.account}@{job.base_url}", job.operation.name)
+
+    async def pushing() -> Pushed:
+        transport = world.transport()
+        wire = Wire(
+            url=_target(job).url,
+            credentials=credentials,
+            transport=transport,
+            timeout_seconds=job.timeout_seconds,
+        )
+        with journal.open_journal(state, scope) as written:
+            pushing = push.Push(
+                job.operation,
+                wire,
+                written,
+                limits=_limits(job),
+                watch=Watch(ErrorLimit.parse(job.settings.max_errors)),
+                world=push.World(world.now, world.rng, world.progress.settled),
+            )
+            async with transport:
+                return await pushing.run(_batches(job, run, suppressed))
+
+    run.log("sending", target=_target(job).url)
+    pushed = asyncio.run(pushing())
+    run.log("sent", halted=pushed.halt and pushed.halt.code, signal=pushed.signal)
+    return pushed
+
+
+def conclude(job: Job, run: RunFolder, sources: Sequence[Source], ending: Ending, seconds: float) -> Summary:
+    """Writes the report, the rejected files and the summary. Every row that was read is in the report once."""
+    counts: Counter[tuple[str, str | None]] = Counter()
+
+    def counted(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            counts.update(report.count(table))
+            yield table
+
+    run.write_results(counted(_projected(job, run, sources, ending)), report.REPORT)
+    rows_read = sum(src.inspection.rows for src in sources)
+    if rows_read != sum(counts.values()):
+        raise RuntimeError(f"{rows_read} rows were read and {sum(counts.values())} are in the report")
+    summary = Summary(
+        run_id=run.run_id,
+        command=job.command,
+        operation=job.operation.name,
+        rows_read=rows_read,
+        counts=report.by_status(counts),
+        codes={f"{status}/{code}": n for (status, code), n in sorted(counts.items(), key=str) if code},
+        report=str(run.results),
+        rejected=[str(path) for path in _write_rejected(run, sources)],
+        exit_code=exit_code(report.by_status(counts), ending.pushed),
+        seconds=round(seconds, 3),
+        notes=[note for src in sources for note in (*src.inspection.notes, *src.plan.notes)],
+        halted=ending.pushed.halt.message if ending.pushed and ending.pushed.halt else None,
+    )
+    run.write_json("summary.json", asdict(summary))
+    run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
+    return summary
+
+
+def exit_code(counts: Mapping[str, int], pushed: Pushed | None) -> int:
+    """The exit code of a run that came to its end. Where several hold, the first of 77, 75, 130/143, 5, 3, 1."""
+    halt = pushed.halt if pushed else None
+    if halt and halt.exit_code in (77, 75):
+        return halt.exit_code
+    if pushed and pushed.signal:
+        return 128 + pushed.signal
+    if counts.get(Status.UNKNOWN):
+        return 5
+    if halt:
+        return halt.exit_code
+    return int(any(counts.get(status) for status in (Status.INVALID, Status.REJECTED, Status.FAILED)))
+
+
+def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
+    table = job.mapping.source
+    options = source.SourceOptions(
+        sheet=job.sheet or table.sheet,
+        header_row=table.header_row,
+        delimiter=table.delimiter,
+        encoding=job.encoding or table.encoding,
+        null_tokens=tuple(table.null_tokens),
+    )
+    inspection = source.inspect(path, options, run.path)
+    return Source(inspection, options, mapping.bind(job.mapping, job.mapping_path.name, inspection.columns))
+
+
+def _validator(job: Job, src: Source) -> Validator:
+    table = job.mapping.source
+    return Validator.of(src.plan, CleanOptions(date_order=table.date_order, regions=tuple(table.regions)))
+
+
+def _target(job: Job) -> Target:
+    return Target(job.base_url + job.operation.path, job.account)
+
+
+def _limits(job: Job) -> push.Limits:
+    given = job.settings
+    return push.Limits(given.rate, given.concurrency, given.attempts, given.drain)
+
+
+def _batches(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> Iterator[Batch]:
+    """The rows to send, in order, as the parts hold them; never more than the job's limit."""
+    left = job.limit
+    columns = ["row", "status", "row_key", "phone", "identifier", "client_id", "payload", "payload_sha256"]
+    for number, path in run.part_paths():
+        for rows in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
+            batch = _batch(number, pa.Table.from_batches([rows]), suppressed)
+            if left is not None:
+                batch = Batch(batch.payloads[:left], batch.held)
+                left -= len(batch.payloads)
+            yield batch
+
+
+def _batch(number: int, rows: pa.Table, suppressed: npt.NDArray[np.int64]) -> Batch:
+    valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
+    barred = people.is_suppressed(valid["phone"], suppressed)
+    held = [
+        Held(number, row, Status.SKIPPED, "suppressed", "the number is on the mapping's suppress list")
+        for row in valid.filter(pa.array(barred))["row"].to_pylist()
+    ]
+    free = valid.filter(pa.array(~barred)).drop_columns("status").to_pydict()
+    payloads = [
+        Payload(number, row, key, phone or "", identifier, client or "", body.encode(), digest)
+        for row, key, phone, identifier, client, body, digest in zip(*free.values(), strict=True)
+    ]
+    return Batch(payloads, held)
+
+
+def _projected(job: Job, run: RunFolder, sources: Sequence[Source], ending: Ending) -> Iterator[pa.Table]:
+    for number, path in run.part_paths():
+        part = pq.read_table(path, columns=report.PART.names)
+        inspection = sources[number].inspection
+        place = report.Place(run.run_id, inspection.name, inspection.sheet, job.operation.name)
+        rows = (part["row"][0].as_py(), part["row"][-1].as_py())
+        if ending.state is None:
+            sends, held = journal.nothing()
+        else:
+            sends, held = journal.settled_between(ending.state, run.run_id, number, rows)
+        yield report.project(part, sends, held, place, ending.unsent)
+
+
+def _write_rejected(run: RunFolder, sources: Sequence[Source]) -> list[Path]:
+    written = []
+    for number, src in enumerate(sources):
+        stem = "rejected" if len(sources) == 1 else f"rejected-{number + 1}"
+        path = rejected.write(run.path, stem, src.inspection, _to_mend(run, number))
+        written += [path] if path else []
+    return written
+
+
+def _to_mend(run: RunFolder, number: int) -> Iterator[pa.Table]:
+    """The rows that need mending, part by part; the report's row groups follow the parts."""
+    results = pq.ParquetFile(run.results)
+    for group, (of, path) in enumerate(run.part_paths()):
+        if of == number:
+            told = results.read_row_group(group, columns=["status", "problems", "message"])
+            if report.some_need_mending(told):
+                yield report.needs_mending(pq.read_table(path), told)
+
+
+def _manifest(job: Job, run: RunFolder, sources: Sequence[Source]) -> dict[str, object]:
+    """What was read, under which mapping and settings, by which versions. No secret is in it."""
+    secret = set(settings.SECRETS)
+    return {
+        "run_id": run.run_id,
+        "command": job.command,
+        "operation": job.operation.name,
+        "target": _target(job).url,
+        "account": job.account,
+        "parent": None,
+        "sources": [src.inspection.as_json() for src in sources],
+        "mapping": {
+            "path": str(job.mapping_path),
+            "sha256": hashlib.sha256(job.mapping_text.encode()).hexdigest(),
+            "text": job.mapping_text,
+        },
+        "settings": {k: v for k, v in settings.shown(job.settings).items() if k not in secret},
+        "limit": job.limit,
+        "versions": {
+            "dialedin-leads": version("dialedin-leads"),
+            "row_key": KEY_VERSION,
+            "mapping": MAPPING_VERSION,
+            "cleaners": CLEANERS_VERSION,
+            "report": report.SCHEMA_VERSION,
+        },
+    }

@@ -1,0 +1,167 @@
+"""Cleaning and checking of mapped chunks: what is sent, what is refused, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pandera.pandas as pandera
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandera.errors import SchemaErrorReason, SchemaErrors
+
+from pipeline.clean import CleanOptions, clean
+from pipeline.mapping import Assignment, Mapped, Plan
+from pipeline.model import PROBLEMS, REPAIRS
+from schemas.frames import frame_schema, max_length
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A chunk after cleaning and validation.
+
+    `frame` is text under the vendor's names, index "row"; it keeps the invalid rows. `problems` and `repairs`
+    follow PROBLEMS and REPAIRS. `valid` is true where a row has no problem.
+    """
+
+    frame: pd.DataFrame
+    problems: pa.Table
+    repairs: pa.Table
+    valid: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """A plan with its pandera schema and cleaning options: validates chunk by chunk."""
+
+    plan: Plan
+    options: CleanOptions
+    schema: pandera.DataFrameSchema
+
+    @classmethod
+    def of(cls, plan: Plan, options: CleanOptions) -> Validator:
+        """The validator for a bound mapping."""
+        return cls(plan, options, frame_schema(plan.operation, plan.columns, plan.lengths))
+
+    def check(self, mapped: Mapped) -> Checked:
+        """The mapped chunk cleaned and checked: same rows, same index."""
+        frame, repairs, problems = self._clean(mapped)
+        if self.plan.policy.overlong == "truncate":
+            frame, cut = _truncate(self.plan, frame)
+            repairs += cut
+        told = _first_per_cell(pa.concat_tables([mapped.problems, *problems, _broken(self.schema, frame)]))
+        valid = np.ones(len(frame), dtype=np.bool_)
+        valid[told["position"].to_numpy()] = False
+        return Checked(frame, told, pa.concat_tables([REPAIRS.empty_table(), *repairs]), valid)
+
+    def _clean(self, mapped: Mapped) -> tuple[pd.DataFrame, list[pa.Table], list[pa.Table]]:
+        done: dict[str, pa.Array] = {}
+        repairs, problems = [], []
+        for assignment in _context_first(self.plan.assignments):
+            for name, where in _cleaners(assignment, self.plan, done, len(mapped.frame)):
+                raw = done.get(assignment.field, pa.array(mapped.frame[assignment.field]))
+                column = raw if where is None else raw.filter(where)
+                cleaned = clean(name, assignment.field, column, self.options, _at(done, where))
+                done[assignment.field] = _put(raw, cleaned.values, where)
+                repairs.append(_moved(cleaned.repairs, where))
+                problems.append(_moved(cleaned.problems, where))
+        columns = {name: pd.arrays.ArrowExtensionArray(done[name]) for name in self.plan.columns}
+        return pd.DataFrame(columns, index=mapped.frame.index), repairs, problems
+
+
+def _context_first(assignments: tuple[Assignment, ...]) -> list[Assignment]:
+    """Fields that others are judged by (the state for a ZIP, the search field for its value) come first."""
+    return sorted(assignments, key=lambda a: a.cleaner == "us_zip" or a.field == "Identifier")
+
+
+def _cleaners(
+    assignment: Assignment, plan: Plan, done: Mapping[str, pa.Array], rows: int
+) -> list[tuple[str, pa.Array | None]]:
+    """Which cleaner goes over which rows: (name, mask), with None for all rows."""
+    known = plan.operation.by_name.get(assignment.field)
+    if known is None or known.cleaner_when is None or assignment.origin.clean:
+        return [(assignment.cleaner, None)]
+    other, by_value = known.cleaner_when
+    named = done.get(other, pa.array([""] * rows))
+    special = [(name, pc.equal(named, value)) for value, name in by_value.items()]
+    rest = pc.invert(pc.is_in(named, value_set=pa.array(list(by_value))))
+    return [(name, where) for name, where in [*special, (assignment.cleaner, rest)] if pc.any(where).as_py()]
+
+
+def _at(done: Mapping[str, pa.Array], where: pa.Array | None) -> dict[str, pa.Array]:
+    return {name: column if where is None else column.filter(where) for name, column in done.items()}
+
+
+def _put(raw: pa.Array, values: pa.Array, where: pa.Array | None) -> pa.Array:
+    return values if where is None else pc.replace_with_mask(raw, where, values)
+
+
+def _moved(table: pa.Table, where: pa.Array | None) -> pa.Table:
+    """Positions within the filtered rows turned into positions within the chunk."""
+    if where is None or not table.num_rows:
+        return table
+    positions = pc.indices_nonzero(where).cast(pa.int64()).take(table["position"])
+    return table.set_column(0, "position", positions)
+
+
+def _truncate(plan: Plan, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[pa.Table]]:
+    """Free text cut at its limit, each cut a lossy repair. Names that address something are never cut."""
+    repairs, columns = [], {}
+    for name in plan.columns:
+        limit = max_length(plan.operation, name, plan.lengths)
+        if limit is not None and _is_free_text(plan, name):
+            raw = pa.array(frame[name])
+            columns[name] = pd.arrays.ArrowExtensionArray(pc.utf8_slice_codeunits(raw, 0, limit))
+            repairs.append(_cuts(name, raw, pa.array(columns[name])))
+    return frame.assign(**columns), repairs
+
+
+def _is_free_text(plan: Plan, name: str) -> bool:
+    known = plan.operation.by_name.get(name)
+    addresses = name in (plan.operation.phone, plan.operation.client_id, "Campaign", "Subcampaign")
+    return not addresses and not (known and (known.required or known.cleaner != "text"))
+
+
+def _cuts(name: str, raw: pa.Array, cut: pa.Array) -> pa.Table:
+    positions = pc.indices_nonzero(pc.not_equal(raw, cut)).cast(pa.int64())
+    count = len(positions)
+    columns = [
+        positions,
+        [name] * count,
+        raw.take(positions),
+        cut.take(positions),
+        ["truncated"] * count,
+        [False] * count,
+    ]
+    return pa.table(columns, schema=REPAIRS)
+
+
+def _broken(schema: pandera.DataFrameSchema, frame: pd.DataFrame) -> pa.Table:
+    """The schema's failures as problems: the split into valid and invalid rows is ours, not pandera's."""
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as errors:
+        return pa.concat_tables([_failed(error, frame) for error in errors.schema_errors])
+    return PROBLEMS.empty_table()
+
+
+def _failed(error: pandera.errors.SchemaError, frame: pd.DataFrame) -> pa.Table:
+    if error.reason_code is not SchemaErrorReason.DATAFRAME_CHECK:
+        raise RuntimeError(f"the frame does not fit its own schema: {error.reason_code} {error.column_name}")
+    check = error.check
+    positions = pa.array(np.flatnonzero(~error.check_output.to_numpy(dtype=bool)))
+    count = len(positions)
+    values = pa.array(frame[check.title]).take(positions) if check.title in frame else [""] * count
+    columns = [positions, [check.title] * count, [check.name] * count, values, [check.description] * count]
+    return pa.table(columns, schema=PROBLEMS)
+
+
+def _first_per_cell(problems: pa.Table) -> pa.Table:
+    """One problem per cell, the first found: a value that is no phone need not be too long as well."""
+    if not problems.num_rows:
+        return problems
+    keys = problems.select(["position", "field"]).to_pandas()
+    return problems.filter(pa.array(~keys.duplicated().to_numpy()))
