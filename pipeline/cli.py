@@ -224,7 +224,7 @@ def _world(given: dict[str, Any]) -> World:
 
     settings = _settings(given)
     return World(
-        transport=lambda: AiohttpTransport(limit=settings.concurrency),
+        transport=lambda: AiohttpTransport(connections=settings.concurrency),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=screen.progress(quiet=given["quiet"]),

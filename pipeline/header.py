@@ -22,7 +22,8 @@ class Header:
     """The columns of a source.
 
     `row` is 0 where there is no header. `names` belong to `positions`, which count from 0 among the
-    `width` cells of a record; `blank` are the positions without a name, whose cells must be empty.
+    `width` cells of a record; `blank` are the positions without a name, whose cells must be empty. The
+    user counts positions from `first_column` on.
     """
 
     row: int
@@ -31,24 +32,25 @@ class Header:
     positions: tuple[int, ...]
     blank: tuple[int, ...]
     notes: tuple[str, ...]
+    first_column: int
 
 
-def find_header(head: Sequence[Record], given: int | None) -> Header:
+def find_header(head: Sequence[Record], given: int | None, first_column: int = 1) -> Header:
     """The header among the first records: the one given, else the first, or the one below title lines.
 
     Raises InputError where it is blank, missing, or names two columns alike.
     """
     if given == 0:
-        return _without_header(head)
+        return _without_header(head, first_column)
     if given is not None:
         record = next((record for record in head if record.row == given), None)
         if record is None:
             raise InputError(f"header_row is {given}, and there is no such row within the first {_last(head)}")
-        return _named(record, ())
+        return _named(record, (), first_column)
     record = _found(head)
     titles = tuple(r.row for r in head if r.row < record.row and r.filled)
     note = f"the header is in row {record.row}; what stands above it is left out"
-    return _named(record, (note,) if titles else ())
+    return _named(record, (note,) if titles else (), first_column)
 
 
 def _last(head: Sequence[Record]) -> int:
@@ -75,11 +77,11 @@ def _is_table(body: Sequence[Record]) -> bool:
     return len(body) > 1 and alike > len(body) / 2
 
 
-def _named(record: Record, notes: tuple[str, ...]) -> Header:
+def _named(record: Record, notes: tuple[str, ...], first_column: int) -> Header:
     names = tuple(_stripped(cell) for cell in record.cells)
     if not any(names):
         raise InputError(f"row {record.row}, the header, is blank; set header_row to the row with the column names")
-    _refuse_duplicates(names, record.row)
+    _refuse_duplicates(names, record.row, first_column)
     kept = tuple(position for position, name in enumerate(names) if name)
     blank = tuple(position for position, name in enumerate(names) if not name)
     if _looks_like_data(record.cells):
@@ -87,15 +89,16 @@ def _named(record: Record, notes: tuple[str, ...]) -> Header:
     if tuple(names[position] for position in kept[-3:]) == REJECTED_COLUMNS and len(kept) > len(REJECTED_COLUMNS):
         kept = kept[:-3]
         notes += (f"columns left out: {', '.join(REJECTED_COLUMNS)}; they are ours, from an earlier run",)
-    return Header(record.row, len(names), tuple(names[i] for i in kept), kept, blank, notes)
+    return Header(record.row, len(names), tuple(names[i] for i in kept), kept, blank, notes, first_column)
 
 
-def _without_header(head: Sequence[Record]) -> Header:
+def _without_header(head: Sequence[Record], first_column: int) -> Header:
     widths = Counter(len(record.cells) for record in head if record.filled)
     if not widths:
         raise InputError("it holds no rows; export it again")
     width = widths.most_common(1)[0][0]
-    return Header(0, width, tuple(str(i + 1) for i in range(width)), tuple(range(width)), (), ())
+    names = tuple(str(first_column + i) for i in range(width))
+    return Header(0, width, names, tuple(range(width)), (), (), first_column)
 
 
 def _stripped(cell: str) -> str:
@@ -103,9 +106,9 @@ def _stripped(cell: str) -> str:
     return cell.strip().strip("\ufeff").strip()
 
 
-def _refuse_duplicates(names: Sequence[str], row: int) -> None:
+def _refuse_duplicates(names: Sequence[str], row: int, first_column: int) -> None:
     first: dict[str, int] = {}
-    for position, name in enumerate(names, start=1):
+    for position, name in enumerate(names, start=first_column):
         if name and name in first:
             raise InputError(
                 f"row {row}, the header: columns {first[name]} and {position} are both named {name!r}; rename one"

@@ -80,7 +80,10 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a run ended. `counts` is rows by status; `codes` is rows by "status/code"."""
+    """How a run ended. `counts` is rows by status; `codes` is rows by "status/code".
+
+    `repairs` is changed cells by rule; `lossy` is how many of them can't be undone.
+    """
 
     run_id: str
     command: str
@@ -88,6 +91,8 @@ class Summary:
     rows_read: int
     counts: dict[str, int]
     codes: dict[str, int]
+    repairs: dict[str, int]
+    lossy: int
     report: str
     rejected: list[str]
     exit_code: int

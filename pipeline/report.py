@@ -149,6 +149,22 @@ def count(table: pa.Table) -> Counter[tuple[str, str | None]]:
     return Counter({(r["status"], r["code"]): r["count_all"] for r in grouped.to_pylist()})
 
 
+def count_repairs(table: pa.Table) -> Counter[tuple[str, bool]]:
+    """How many cells were changed under each (rule, lossless)."""
+    repairs = pc.list_flatten(table["repairs"])
+    found = pa.table([pc.struct_field(repairs, name) for name in ("rule", "lossless")], names=["rule", "lossless"])
+    grouped = found.group_by(["rule", "lossless"]).aggregate([([], "count_all")])
+    return Counter({(r["rule"], r["lossless"]): r["count_all"] for r in grouped.to_pylist()})
+
+
+def by_rule(repairs: Counter[tuple[str, bool]]) -> dict[str, int]:
+    """Changed cells by rule, the most frequent first."""
+    totals: Counter[str] = Counter()
+    for (rule, _), cells in repairs.items():
+        totals[rule] += cells
+    return dict(totals.most_common())
+
+
 def by_status(counts: Counter[tuple[str, str | None]]) -> dict[str, int]:
     """Rows by status, in the order of the statuses; statuses without rows are left out."""
     totals: Counter[str] = Counter()

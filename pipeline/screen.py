@@ -140,6 +140,8 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     for note in summary["notes"]:
         out.print(f"note: {note}", markup=False, style="dim")
     out.print(_counts_table(summary))
+    if summary["repairs"]:
+        out.print(_repairs_line(summary), markup=False, soft_wrap=True)
     if summary["halted"]:
         out.print(f"halted: {summary['halted']}", markup=False, style="red")
     out.print(f"report    {summary['report']}", markup=False, soft_wrap=True)
@@ -161,6 +163,12 @@ def _counts_table(summary: Mapping[str, Any]) -> Table:
             table.add_row(f"  {code}", f"{some:,}", style="dim")
     table.add_row("rows read", f"{summary['rows_read']:,}", style="bold")
     return table
+
+
+def _repairs_line(summary: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{cells:,} {rule}" for rule, cells in summary["repairs"].items())
+    lossy = f" ({summary['lossy']:,} can't be undone)" if summary["lossy"] else ""
+    return f"repairs   {told}{lossy}"
 
 
 def _codes(summary: Mapping[str, Any], status: str) -> list[tuple[str, int]]:

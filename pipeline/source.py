@@ -350,11 +350,11 @@ class _Place(NamedTuple):
     end: int
 
 
-def _placed(head: Sequence[Record], options: SourceOptions) -> tuple[Header, _Place]:
+def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 1) -> tuple[Header, _Place]:
     """The header, and the place after it."""
     if not head:
         raise InputError(f"the first record has no end within {_HEAD_BYTES:,} bytes; is this a list?")
-    header = find_header(head, options.header_row)
+    header = find_header(head, options.header_row, first_column)
     if not header.row:
         return header, _Place(head[0].row, head[0].start)
     record = next(record for record in head if record.row == header.row)
@@ -400,7 +400,7 @@ def _inspect_sheet(path: Path, options: SourceOptions, spool_dir: Path) -> Inspe
 def _inspect_spool(path: Path, options: SourceOptions, sheet: workbook.Sheet, spool: Path) -> Inspection:
     if not sheet.rows:
         raise InputError(f"sheet {sheet.name!r} holds no rows; set sheet to another, or export the list again")
-    header, first = _placed(_sheet_head(spool, options), options)
+    header, first = _placed(_sheet_head(spool, options), options, sheet.first_column)
     inspection = Inspection(
         path=path, name=path.name, format="", size=0, mtime_ns=0, sha256=_sha256(path), encoding="", encoding_how="",
         delimiter="", sheet=sheet.name, sheets=sheet.sheets, header_row=header.row, columns=header.names,
@@ -460,8 +460,8 @@ class _Counts:
         self.blank += part.blank
         self.widths.update(len(row.cells) for row in part.ragged)
         self._see_last(part)
-        for position in self.header.blank if self.header else ():
-            self._refuse_unnamed(position, part)
+        if self.header:
+            _refuse_unnamed(self.header, part)
 
     def _see_last(self, part: _Part) -> None:
         if len(part.rows) and part.rows[-1] > self.last_row:
@@ -470,12 +470,14 @@ class _Counts:
             self.last_row = part.ragged[-1].row
             self.ends_short = self.header is not None and len(part.ragged[-1].cells) < self.header.width
 
-    def _refuse_unnamed(self, position: int, part: _Part) -> None:
+
+def _refuse_unnamed(header: Header, part: _Part) -> None:
+    for position in header.blank:
         filled = np.flatnonzero(~_is_blank(part.table.column(position)))
         if filled.size:
             raise InputError(
-                f"column {position + 1} has no name in the header, and holds something in row {part.rows[filled[0]]}; "
-                "name the column, or empty it"
+                f"column {position + header.first_column} has no name in the header, and holds something in row "
+                f"{part.rows[filled[0]]}; name the column, or empty it"
             )
 
 

@@ -143,10 +143,12 @@ def send(
 def conclude(job: Job, run: RunFolder, sources: Sequence[Source], ending: Ending, seconds: float) -> Summary:
     """Writes the report, the rejected files and the summary. Every row that was read is in the report once."""
     counts: Counter[tuple[str, str | None]] = Counter()
+    repairs: Counter[tuple[str, bool]] = Counter()
 
     def counted(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for table in tables:
             counts.update(report.count(table))
+            repairs.update(report.count_repairs(table))
             yield table
 
     run.write_results(counted(_projected(job, run, sources, ending)), report.REPORT)
@@ -160,6 +162,8 @@ def conclude(job: Job, run: RunFolder, sources: Sequence[Source], ending: Ending
         rows_read=rows_read,
         counts=report.by_status(counts),
         codes={f"{status}/{code}": n for (status, code), n in sorted(counts.items(), key=str) if code},
+        repairs=report.by_rule(repairs),
+        lossy=sum(cells for (_, lossless), cells in repairs.items() if not lossless),
         report=str(run.results),
         rejected=[str(path) for path in _write_rejected(run, sources)],
         exit_code=exit_code(report.by_status(counts), ending.pushed),

@@ -43,12 +43,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A sheet as it was converted: rows that hold anything, and the last row of the used range."""
+    """A sheet as it was converted: rows that hold anything, the last row and the first column of the used range."""
 
     name: str
     sheets: tuple[str, ...]
     rows: int
     last_row: int
+    first_column: int  # from 1
     large_numbers: int  # numeric cells that are whole and too large to be exact
     notes: tuple[str, ...]
 
@@ -124,6 +125,9 @@ def main() -> None:
         answer = asdict(_convert(Path(task["path"]), task["sheet"], Path(task["spool"])))
     except RefusedError as refused:
         answer = {"refused": str(refused)}
+    except Exception as error:  # noqa: BLE001  # whatever a file causes is told in one line, and nothing is lost by it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        answer = {"refused": f"the workbook can't be parsed ({reason}); {_RESAVE}"}
     json.dump(answer, sys.stdout)
 
 
@@ -189,8 +193,7 @@ class _Batch(NamedTuple):
 
 def _write(workbook: Any, name: str, notes: tuple[str, ...], spool: Path) -> Sheet:
     sheet = workbook.get_sheet_by_name(name)
-    width = sheet.total_width
-    schema = pa.schema([("row", pa.int64())] + [(f"c{i}", pa.string()) for i in range(width)])
+    schema = pa.schema([("row", pa.int64())] + [(f"c{i}", pa.string()) for i in range(sheet.width)])
     numbers = _Numbers()
     written = 0
     with pa.OSFile(str(spool), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
@@ -198,11 +201,12 @@ def _write(workbook: Any, name: str, notes: tuple[str, ...], spool: Path) -> She
             written += len(batch.rows)
             writer.write_batch(pa.record_batch([pa.array(batch.rows, pa.int64()), *batch.columns], schema=schema))
     names = tuple(workbook.sheet_names)
-    return Sheet(name, names, written, sheet.total_height, numbers.large, notes)
+    first_column, last_row = (sheet.start[1] + 1, sheet.end[0] + 1) if sheet.height else (1, 0)
+    return Sheet(name, names, written, last_row, first_column, numbers.large, notes)
 
 
 def _batches(rows: Iterator[list[Any]], numbers: _Numbers) -> Iterator[_Batch]:
-    """Rows that hold anything, by column and as text, with their numbers: iter_rows starts at row 1, column A."""
+    """Rows that hold anything, by column and as text, with their numbers: iter_rows starts at row 1."""
     first = 1
     while block := list(islice(rows, BATCH_ROWS)):
         columns = [numbers.texts(column) for column in zip(*block, strict=True)]
