@@ -1,6 +1,6 @@
 """Invented leads as CSV, and the mapping that goes with them.
 
-Phones are 555-0100 to 555-0199, which are set aside for fiction, in every US area code: some 33,000 numbers, all of
+Phones are 555-0100 to 555-0199, which are set aside for fiction, in every US area code: some 37,000 numbers, all of
 the right shape. Nobody dials them: they go to a server on this machine. A longer file repeats them, which is
 why the mapping keeps duplicates; ClientIds differ on every row.
 """
@@ -50,7 +50,7 @@ duplicates_in_file = "keep"
 """
 
 _LINES = range(100, 200)
-_TOLL_FREE = frozenset({800, 833, 844, 855, 866, 877, 888})
+_NOT_A_PERSON = frozenset({800, 833, 844, 855, 866, 877, 888, 900})  # toll-free and premium
 _FIRST = ("Ada", "Grace", "Linus", "María", "Barbara", "Edsger", "Radia", "Søren", "Ken", "Margaret", "Tim")
 _LAST = ("Example", "O'Sample", "Testa-Vance", "Placeholder", "Núñez", "Doe", "Mustermann")
 _PLACES = (
@@ -85,7 +85,7 @@ def _phones(rows: int) -> Iterator[tuple[str, str, str]]:
 
 def _is_us(area: int) -> bool:
     number = phonenumbers.PhoneNumber(country_code=1, national_number=area * 10_000_000 + 555_2345)
-    return area not in _TOLL_FREE and phonenumbers.region_code_for_number(number) == "US"
+    return area not in _NOT_A_PERSON and phonenumbers.region_code_for_number(number) == "US"
 
 
 def _lead(number: int, phone: tuple[str, str, str]) -> tuple[str, ...]:

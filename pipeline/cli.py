@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline.model import UserError
+from pipeline.model import JournalError, UserError
 
 if TYPE_CHECKING:
     from pipeline.job import Job, Summary, World
@@ -35,6 +35,12 @@ def main() -> None:
         code = error.exit_code
     except BrokenPipeError:
         code = 0
+    except JournalError as error:
+        click.echo(
+            f"leads: {error}\nNothing was sent that it does not hold. Free the disk, then: leads show --rebuild",
+            err=True,
+        )
+        code = 70
     except Exception as error:  # noqa: BLE001 the last line of defence: a fault of ours
         code = _our_fault(error)
     sys.exit(code or 0)
@@ -125,14 +131,19 @@ def check(**given: Any) -> None:
 
 @cli.command()
 @click.argument("run", default="latest", metavar="[RUN]")
+@click.option("--rebuild", is_flag=True, help="Make the report again from the run's parts and the journal.")
 @_common
-def show(run: str, **given: Any) -> None:
-    """Shows how a run ended. RUN is an id, the beginning of one, or `latest`."""
+def show(run: str, rebuild: bool, **given: Any) -> None:
+    """Shows how a run ended. RUN is an id, the beginning of one, or `latest` (the default)."""
     from pipeline import folder, screen
 
     settings = _settings(given)
-    content = folder.find(settings.runs, run).read_json("summary.json")
-    screen.result(content, as_json=given["as_json"])
+    found = folder.find(settings.runs, run)
+    if rebuild:
+        from pipeline import journal, stages
+
+        stages.rebuild(found, journal.engine(settings.state))
+    screen.result(found.read_json("summary.json"), as_json=given["as_json"])
 
 
 @cli.command()

@@ -23,7 +23,7 @@ HEAD_RECORDS = 100
 
 _QUOTE, _LF, _CR = 0x22, 0x0A, 0x0D
 _OTHER = b"x"  # stands for a quote that is a character
-_SEPARATOR_LINE = re.compile(rb'"?sep=([^\r\n])"?(?:\r\n|\n|\r)', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(rb'"?sep=([\t !#-~])"?(?:\r\n|\n|\r)', re.IGNORECASE)
 
 _AFTER_QUOTE = "a quoted cell goes on after its closing quote; double the quotes inside it, or close the one before"
 
@@ -58,7 +58,7 @@ class Structure:
 def separator_line(head: bytes) -> tuple[str, int] | None:
     """The delimiter that a first line `sep=;` declares and the offset after it, or None."""
     match = _SEPARATOR_LINE.match(head)
-    return (match[1].decode("latin-1"), match.end()) if match else None
+    return (match[1].decode(), match.end()) if match else None
 
 
 def records(text: bytes, delimiter: str, *, row: int = 1, start: int = 0, whole: bool = True) -> Iterator[Record]:
@@ -72,8 +72,8 @@ def records(text: bytes, delimiter: str, *, row: int = 1, start: int = 0, whole:
     while position < len(text) or cells:
         match = cell.match(text, position)
         assert match is not None  # an unquoted cell may be empty: the pattern matches anywhere
-        quoted, plain, end = match.groups()
-        cells.append(_text(plain) if quoted is None else _text(quoted).replace('""', '"'))
+        quoted, padding, plain, end = match.groups()
+        cells.append(_text(plain) if quoted is None else _text(quoted).replace('""', '"') + _text(padding))
         position = match.end()
         if end == delimiter.encode():
             continue
@@ -86,7 +86,9 @@ def records(text: bytes, delimiter: str, *, row: int = 1, start: int = 0, whole:
 @cache
 def _cell_pattern(delimiter: str) -> re.Pattern[bytes]:
     mark = re.escape(delimiter.encode())
-    return re.compile(rb'(?:"((?:[^"]|"")*+)"|([^\r\n' + mark + rb"]*+))(" + mark + rb"|\r\n|\n|\r|\Z)")
+    padding = b"".join(blank for blank in (b" ", b"\t") if blank != delimiter.encode())
+    quoted = rb'"((?:[^"]|"")*+)"([' + padding + rb"]*+)"
+    return re.compile(rb"(?:" + quoted + rb"|([^\r\n" + mark + rb"]*+))(" + mark + rb"|\r\n|\n|\r|\Z)")
 
 
 def _text(raw: bytes) -> str:
@@ -103,9 +105,9 @@ class _Fit:
     width: int
 
     @property
-    def rank(self) -> tuple[int, float]:
+    def rank(self) -> tuple[bool, int, float]:
         """Smaller is better: header names hold no delimiters, so the right one explains an earlier record."""
-        return (self.first, -self.share * (self.width - 1))
+        return (self.share < 0.9, self.first, -self.share * (self.width - 1))
 
 
 def find_delimiter(head: bytes, *, start: int = 0, whole: bool = True) -> str:
@@ -159,15 +161,15 @@ def _refuse_split_column(widths: dict[str, list[tuple[int, int]]]) -> None:
 class Scanner:
     """Counts the records of a text fed block by block, and refuses what a CSV parser would pass over.
 
-    A quote opens a cell at its beginning only; elsewhere in an unquoted cell it is a character. Each
-    finding raises InputError with its row.
+    A quote opens a cell at its beginning only; elsewhere in an unquoted cell it is a character. Blanks between a
+    closing quote and the delimiter are let be. Each finding raises InputError with its row.
     """
 
     def __init__(self, delimiter: str) -> None:
-        self._opens = _table(delimiter)
-        self._closes = _table(delimiter)
-        self._held = b""  # the last byte: what it means depends on the next one
-        self._before = b"\n"  # the byte before it
+        self._beside = np.zeros(256, dtype=np.bool_)  # by byte: whether it may stand next to a quote, outside the cell
+        self._beside[[ord(delimiter), _LF, _CR, _QUOTE]] = True
+        self._padding = re.compile(rb"[ \t]+(?=[\r\n" + re.escape(delimiter.encode()) + rb"])")
+        self._tail = b"\n"  # the byte before what is to be scanned, and what was not scanned yet
         self._inside = False  # within a quoted cell
         self._opened_row = 0
         self._records = 0
@@ -175,63 +177,71 @@ class Scanner:
         self._offset = 0
         self._record_start = 0
         self._longest = (0, 0)  # bytes, row
-        self._line_feeds = 0
+        self._line_feeds = False
         self._lone_return = ""  # where the first one is
 
     def feed(self, block: bytes) -> None:
         """Takes the next block of UTF-8 text."""
-        if not block:
-            return
-        text = self._held + block
-        self._scan(text[:-1], text[-1:])
-        self._held = text[-1:]
+        raw = self._tail + block
+        # What a quote means depends on what follows it and its padding: both wait for the next block.
+        kept = raw.rstrip(b" \t")
+        self._scan(raw, len(kept) - 1 if kept.endswith(b'"') and len(kept) > 1 else len(raw) - 1)
 
     def finish(self) -> Structure:
         """The structure of all that was fed."""
-        self._scan(self._held, b"\n")
+        ends_with_newline = self._tail[-1:] in (b"\n", b"\r")
+        self._scan(self._tail + b"\n", len(self._tail))
         if self._inside:
             raise InputError(f"row {self._opened_row}: a quoted cell is never closed; close it, or double the quote")
         if self._lone_return and self._line_feeds:
             raise InputError(
                 f"{self._lone_return}: a carriage return without a line feed; quote the cell it is in, or remove it"
             )
-        ends_with_newline = self._held in (b"\n", b"\r", b"")
-        if not ends_with_newline:
-            self._close_record()
+        if self._offset > self._record_start:  # the last record has no line end
+            self._records += 1
+            self._keep_longest(self._offset - self._record_start, self._records)
         return Structure(self._records, *self._longest, ends_with_newline)
 
-    def _scan(self, body: bytes, after: bytes) -> None:
-        """Takes `body`, which stands between the byte before and the byte `after` it."""
-        if not body:
-            return
-        window = np.frombuffer(self._before + body + after, dtype=np.uint8)
-        newlines = _newlines(window, body)
-        quotes = self._structural(window, _positions(window, _QUOTE) if _QUOTE in body else _NONE, newlines)
-        ends = self._outside(newlines, quotes)
-        self._refuse_nul(body, ends, newlines)
-        self._count(window, ends, newlines)
-        self._carry(body, quotes, ends)
+    def _scan(self, raw: bytes, end: int) -> None:
+        """Takes the bytes from 1 to `end`; those at 0 and from `end` on are their neighbours."""
+        window = _Window(raw, end)
+        quotes = self._structural(window)
+        ends = self._outside(window.newlines, quotes)
+        nul = raw.find(0, 1, end)
+        if nul >= 0:
+            self._refuse("a NUL byte; remove it, or set encoding if the text is UTF-16 or UTF-32", nul, window, ends)
+        self._count(window, ends)
+        if quotes.size % 2:
+            self._inside = not self._inside
+            self._opened_row = self._records + int(np.searchsorted(ends, quotes[-1])) + 1
+        self._records += ends.size
+        self._lines += window.newlines.size
+        self._offset += end - 1
+        literal = raw[end - 1] == _QUOTE and end > 1 and not (quotes.size and quotes[-1] == end - 1)
+        self._tail = (_OTHER if literal else raw[end - 1 : end]) + raw[end:]
 
-    def _structural(self, window: npt.NDArray[np.uint8], quotes: Positions, newlines: Positions) -> Positions:
+    def _structural(self, window: _Window) -> Positions:
         """The positions of quotes that open, close or double; raises on text after a closing quote."""
+        quotes, codes = window.quotes, window.codes
         opening, closing = quotes[int(self._inside) :: 2], quotes[1 - int(self._inside) :: 2]
-        # A quote after a closing quote is the second of a pair: the cell goes on.
-        if self._opens[window[opening - 1]].all() and self._closes[window[closing + 1]].all():
+        # A quote right after a closing quote is the second of a pair: the cell goes on.
+        if self._beside[codes[opening - 1]].all() and self._beside[codes[closing + 1]].all():
             return quotes
-        return self._told_apart(window, quotes, newlines)
+        return self._told_apart(window)
 
-    def _told_apart(self, window: npt.NDArray[np.uint8], quotes: Positions, newlines: Positions) -> Positions:
+    def _told_apart(self, window: _Window) -> Positions:
         """As `_structural`, one quote after the other, where some are characters of unquoted cells."""
         kept: list[int] = []
         inside, last = self._inside, 0
-        before, after = window[quotes - 1].tolist(), window[quotes + 1].tolist()
-        opens, closes = self._opens.tolist(), self._closes.tolist()
-        for at, position in enumerate(quotes.tolist()):
+        before, after = window.codes[window.quotes - 1], window.codes[window.quotes + 1]
+        closes = self._beside[after].tolist()
+        opens, doubles = self._beside[before].tolist(), (before == _QUOTE).tolist()
+        for at, position in enumerate(window.quotes.tolist()):
             if inside:
-                if not closes[after[at]]:
-                    ends = self._outside(newlines, np.array(kept, dtype=np.int64))
-                    self._refuse(_AFTER_QUOTE, position, ends, newlines)
-            elif not opens[before[at]] or (before[at] == _QUOTE and last != position - 1):
+                if not closes[at] and not self._padding.match(window.raw, position + 1):
+                    ends = self._outside(window.newlines, np.array(kept, dtype=np.int64))
+                    self._refuse(_AFTER_QUOTE, position, window, ends)
+            elif not opens[at] or (doubles[at] and last != position - 1):
                 continue
             inside, last = not inside, position
             kept.append(position)
@@ -240,79 +250,56 @@ class Scanner:
     def _outside(self, positions: Positions, quotes: Positions) -> Positions:
         """Those of `positions` that stand outside quoted cells."""
         if not quotes.size:
-            return _NONE if self._inside else positions
+            return positions[:0] if self._inside else positions
         passed = np.searchsorted(quotes, positions) + int(self._inside)
         outside: Positions = positions[passed % 2 == 0]
         return outside
 
-    def _refuse_nul(self, body: bytes, ends: Positions, newlines: Positions) -> None:
-        at = body.find(0)
-        if at >= 0:
-            what = "a NUL byte; remove it, or set encoding if the text is UTF-16 or UTF-32"
-            self._refuse(what, at + 1, ends, newlines)
+    def _refuse(self, what: str, position: int, window: _Window, ends: Positions) -> NoReturn:
+        raise InputError(f"{self._where(position, window, ends)}: {what}")
 
-    def _refuse(self, what: str, position: int, ends: Positions, newlines: Positions) -> NoReturn:
-        raise InputError(f"{self._where(position, ends, newlines)}: {what}")
-
-    def _where(self, position: int, ends: Positions, newlines: Positions) -> str:
+    def _where(self, position: int, window: _Window, ends: Positions) -> str:
         row = self._records + int(np.searchsorted(ends, position)) + 1
-        line = self._lines + int(np.searchsorted(newlines, position)) + 1
+        line = self._lines + int(np.searchsorted(window.newlines, position)) + 1
         return f"row {row}" if row == line else f"row {row} (line {line})"
 
-    def _count(self, window: npt.NDArray[np.uint8], ends: Positions, newlines: Positions) -> None:
-        """Adds what ended in this window to the totals."""
-        feeds = window[ends] == _LF
+    def _count(self, window: _Window, ends: Positions) -> None:
+        """Takes note of line ends: of which kind they are, and how far apart."""
+        if not ends.size:
+            return
+        feeds = window.codes[ends] == _LF
+        self._line_feeds |= bool(feeds.any())
         if not self._lone_return and not feeds.all():
-            self._lone_return = self._where(int(ends[~feeds][0]), ends, newlines)
-        self._line_feeds += int(feeds.sum())
-        if ends.size:
-            after = ends + self._offset
-            lengths = np.diff(after, prepend=self._record_start)
-            longest = int(lengths.argmax())
-            self._keep_longest(int(lengths[longest]), self._records + longest + 1)
-            self._record_start = int(after[-1])
-        self._lines += newlines.size
-
-    def _carry(self, body: bytes, quotes: Positions, ends: Positions) -> None:
-        """What the next window needs to know."""
-        self._inside ^= bool(quotes.size % 2)
-        if self._inside and quotes.size:
-            self._opened_row = self._records + int(np.searchsorted(ends, quotes[-1])) + 1
-        self._records += ends.size
-        self._offset += len(body)
-        literal = body[-1] == _QUOTE and not (quotes.size and quotes[-1] == len(body))
-        self._before = _OTHER if literal else body[-1:]
-
-    def _close_record(self) -> None:
-        """Counts the last record, which has no line end."""
-        self._records += 1
-        self._keep_longest(self._offset - self._record_start, self._records)
+            self._lone_return = self._where(int(ends[~feeds][0]), window, ends)
+        after = ends + self._offset
+        lengths = np.diff(after, prepend=self._record_start)
+        longest = int(lengths.argmax())
+        self._keep_longest(int(lengths[longest]), self._records + longest + 1)
+        self._record_start = int(after[-1])
 
     def _keep_longest(self, length_bytes: int, row: int) -> None:
         if length_bytes > self._longest[0]:
             self._longest = (length_bytes, row)
 
 
-_NONE = np.empty(0, dtype=np.int64)
+class _Window:
+    """The bytes 1 to `end` of `raw`, where they are quotes and where they end lines; positions count from `raw`'s 0."""
 
+    def __init__(self, raw: bytes, end: int) -> None:
+        self.raw = raw
+        self.codes = np.frombuffer(raw, dtype=np.uint8)
+        self._scanned = self.codes[1:end]
+        self.quotes = self._positions(_QUOTE)
+        self.newlines = self._newlines()
 
-def _table(delimiter: str) -> npt.NDArray[np.bool_]:
-    """By byte: whether it may stand beside a quote on the outside."""
-    table = np.zeros(256, dtype=np.bool_)
-    table[[ord(delimiter), _LF, _CR, _QUOTE]] = True
-    return table
+    def _positions(self, code: int) -> Positions:
+        return np.flatnonzero(self._scanned == code) + 1
 
-
-def _positions(window: npt.NDArray[np.uint8], byte: int) -> Positions:
-    """Where `byte` stands in `window`, its first and last byte left out."""
-    return np.flatnonzero(window[1:-1] == byte) + 1
-
-
-def _newlines(window: npt.NDArray[np.uint8], body: bytes) -> Positions:
-    """Where lines end: line feeds, and carriage returns without one."""
-    feeds = _positions(window, _LF)
-    if _CR not in body:
-        return feeds
-    returns = _positions(window, _CR)
-    lone = returns[window[returns + 1] != _LF]
-    return np.union1d(feeds, lone) if lone.size else feeds
+    def _newlines(self) -> Positions:
+        """Line feeds, and carriage returns without one."""
+        feeds = self._positions(_LF)
+        if self.raw.find(_CR, 1) < 0:
+            return feeds
+        returns = self._positions(_CR)
+        lone = returns[self.codes[returns + 1] != _LF]
+        return np.union1d(feeds, lone) if lone.size else feeds

@@ -46,12 +46,10 @@ class Encoding:
 
 
 class UndecodableError(Exception):
-    """The bytes from `offset` in the file on are not text in the encoding."""
+    """Bytes that are not text in the encoding, and the line they are in."""
 
-    def __init__(self, encoding: Encoding, offset: int) -> None:
-        super().__init__(f"byte {offset} is not {encoding.name}")
-        self.encoding = encoding
-        self.offset = offset
+    def __init__(self, encoding: Encoding, line: int) -> None:
+        super().__init__(f"line {line} is not {encoding.name} ({encoding.how})")
 
 
 def first_choice(head: bytes, given: str | None) -> Encoding:
@@ -94,33 +92,31 @@ def _utf16_by_nuls(head: bytes) -> str | None:
 def utf8_blocks(file: BinaryIO, encoding: Encoding, on_raw: Callable[[bytes], object] | None = None) -> Iterator[bytes]:
     """The text of `file` as UTF-8 in blocks, without a byte order mark; `on_raw` sees every byte as it is.
 
-    Raises UndecodableError after the text before the bad byte was yielded.
+    UTF-8 is passed on as it comes: a character may be split between two blocks. Raises UndecodableError.
     """
     decoder = codecs.getincrementaldecoder(encoding.name)("strict")
-    skip, offset, pending = encoding.bom_bytes, 0, b""
+    skip, lines = encoding.bom_bytes, 0
     while raw := file.read(BLOCK_BYTES):
         if on_raw:
             on_raw(raw)
         body, skip = raw[skip:], 0
-        if encoding.is_utf8 and not pending and body.isascii():
-            yield body
-        else:
-            yield from _decoded(decoder, body, encoding, offset - len(pending) + len(raw) - len(body))
-            pending = decoder.getstate()[0]
-        offset += len(raw)
-    yield from _decoded(decoder, b"", encoding, offset - len(pending), final=True)
+        block = _decoded(decoder, body, encoding, lines)
+        lines += block.count(b"\n")
+        yield block
+    yield _decoded(decoder, b"", encoding, lines, final=True)
 
 
 def _decoded(
-    decoder: codecs.IncrementalDecoder, raw: bytes, encoding: Encoding, offset: int, final: bool = False
-) -> Iterator[bytes]:
+    decoder: codecs.IncrementalDecoder, raw: bytes, encoding: Encoding, lines: int, final: bool = False
+) -> bytes:
+    if encoding.is_utf8 and raw.isascii() and not decoder.getstate()[0]:
+        return raw
     try:
         text = decoder.decode(raw, final=final)
     except UnicodeDecodeError as error:
-        yield error.object[: error.start].decode(encoding.name, "replace").encode("utf-8", "replace")
-        raise UndecodableError(encoding, offset + error.start) from None
-    # UTF-8 is passed on as it came: a character may be split between two blocks.
-    yield raw if encoding.is_utf8 else text.encode("utf-8")
+        good = error.object[: error.start].decode(encoding.name, "replace")
+        raise UndecodableError(encoding, lines + good.count("\n") + 1) from None
+    return raw if encoding.is_utf8 else text.encode("utf-8")
 
 
 class Utf8Reader(io.RawIOBase):

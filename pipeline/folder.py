@@ -43,6 +43,22 @@ class RunFolder:
         """Where the report is."""
         return self.path / "results.parquet"
 
+    @property
+    def spool(self) -> Path:
+        """A folder for what is read once and kept until then; made when asked for."""
+        path = self.path / "spool"
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    @property
+    def has_summary(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / "summary.json").exists()
+
+    def remove_spool(self) -> None:
+        """Removes what was spooled."""
+        shutil.rmtree(self.path / "spool", ignore_errors=True)
+
     def write_part(self, source: int, part: int, table: pa.Table) -> None:
         """Writes one part; it is on disk when this returns."""
         with self._replacing(self.parts / PART.format(source=source, part=part)) as file:
@@ -67,7 +83,8 @@ class RunFolder:
         """manifest.json or summary.json. Raises UserError where the run has none."""
         path = self.path / name
         if not path.exists():
-            raise UserError(f"run {self.run_id} has no {name}: it did not come to its end")
+            hint = f"; see how far it came: leads show {self.run_id} --rebuild"
+            raise UserError(f"run {self.run_id} has no {name}: it did not come to its end{hint}")
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content
 
@@ -118,8 +135,7 @@ def all_runs(runs: Path) -> list[RunFolder]:
 def overview(run: RunFolder) -> dict[str, Any]:
     """One line about a run: what it was, and how it ended; `exit_code` is None where it did not come to its end."""
     manifest = run.read_json("manifest.json")
-    ended = (run.path / "summary.json").exists()
-    summary = run.read_json("summary.json") if ended else {}
+    summary = run.read_json("summary.json") if run.has_summary else {}
     return {
         "run_id": run.run_id,
         "command": manifest["command"],

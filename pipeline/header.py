@@ -14,7 +14,7 @@ REJECTED_COLUMNS = ("_row", "_status", "_problems")  # what a rejected file of o
 
 _TITLE_RECORDS = 20  # a header further down is not found by itself
 _PHONE = re.compile(r"(?<!\d)(?:\+?1[-. ]?)?\(?\d{3}\)?[-. ]?\d{3}[-. ]?\d{4}(?!\d)")
-_NUMBER = re.compile(r"[-+$]?[\d.,]+%?")
+_NUMBER = re.compile(r"[-+$]?\d[\d.,:/ -]*%?")  # dates, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class Header:
     positions: tuple[int, ...]
     blank: tuple[int, ...]
     notes: tuple[str, ...]
-    first_column: int
+    hint: str = ""  # what to add to a complaint about the columns
+    first_column: int = 1
 
 
 def find_header(head: Sequence[Record], given: int | None, first_column: int = 1) -> Header:
@@ -81,15 +82,17 @@ def _named(record: Record, notes: tuple[str, ...], first_column: int) -> Header:
     names = tuple(_stripped(cell) for cell in record.cells)
     if not any(names):
         raise InputError(f"row {record.row}, the header, is blank; set header_row to the row with the column names")
-    _refuse_duplicates(names, record.row, first_column)
+    hint = ""
+    if _looks_like_data(record.cells):
+        hint = "; if the file has no header, set header_row = 0"
+        notes += (f"row {record.row}, the header, looks like data{hint}",)
+    _refuse_duplicates(names, record.row, first_column, hint)
     kept = tuple(position for position, name in enumerate(names) if name)
     blank = tuple(position for position, name in enumerate(names) if not name)
-    if _looks_like_data(record.cells):
-        notes += (f"row {record.row} looks like data; if the file has no header, set header_row = 0",)
     if tuple(names[position] for position in kept[-3:]) == REJECTED_COLUMNS and len(kept) > len(REJECTED_COLUMNS):
         kept = kept[:-3]
         notes += (f"columns left out: {', '.join(REJECTED_COLUMNS)}; they are ours, from an earlier run",)
-    return Header(record.row, len(names), tuple(names[i] for i in kept), kept, blank, notes, first_column)
+    return Header(record.row, len(names), tuple(names[i] for i in kept), kept, blank, notes, hint, first_column)
 
 
 def _without_header(head: Sequence[Record], first_column: int) -> Header:
@@ -98,7 +101,7 @@ def _without_header(head: Sequence[Record], first_column: int) -> Header:
         raise InputError("it holds no rows; export it again")
     width = widths.most_common(1)[0][0]
     names = tuple(str(first_column + i) for i in range(width))
-    return Header(0, width, names, tuple(range(width)), (), (), first_column)
+    return Header(0, width, names, tuple(range(width)), (), (), first_column=first_column)
 
 
 def _stripped(cell: str) -> str:
@@ -106,12 +109,12 @@ def _stripped(cell: str) -> str:
     return cell.strip().strip("\ufeff").strip()
 
 
-def _refuse_duplicates(names: Sequence[str], row: int, first_column: int) -> None:
+def _refuse_duplicates(names: Sequence[str], row: int, first_column: int, hint: str) -> None:
     first: dict[str, int] = {}
     for position, name in enumerate(names, start=first_column):
         if name and name in first:
             raise InputError(
-                f"row {row}, the header: columns {first[name]} and {position} are both named {name!r}; rename one"
+                f"row {row}, the header: columns {first[name]} and {position} are both named {name!r}; rename one{hint}"
             )
         first[name] = position
 

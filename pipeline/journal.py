@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline.model import Held, Outcome, Payload, UserError
+from pipeline.model import Held, JournalError, Outcome, Payload, UserError
 
 GROUP_AT_MOST = 500  # operations in one commit
 
@@ -99,10 +99,6 @@ ATTEMPTS = sa.Table(
     sa.Column("http_status", sa.Integer),
     sa.Column("reply", sa.Text),
 )
-
-
-class JournalError(Exception):
-    """The journal can't be written: nothing more may be sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import string
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipeline.clean import CLEANERS
 from pipeline.model import PROBLEMS, UserError
 from schemas.catalogue import CATALOGUE
-from schemas.spec import Operation
+from schemas.spec import Operation, Settle
 
 MAPPING_VERSION = 1
+KEY_DIGITS = 32  # of a row key, which stands in for a ClientId that is not mapped
+
+_Length = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class _Strict(BaseModel):
@@ -34,13 +36,15 @@ class FieldSource(_Strict):
     value: str | None = None
     template: str | None = None
     map: dict[str, str] | None = None
-    default: str = ""
+    default: str | None = None
     clean: str | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> FieldSource:
         if sum(origin is not None for origin in (self.column, self.value, self.template)) != 1:
             raise ValueError("give exactly one of column, value, template")
+        if self.value is not None and (self.map is not None or self.default is not None):
+            raise ValueError("map and default go with column or template, not with value")
         if self.clean is not None and self.clean not in CLEANERS:
             raise ValueError(f"clean = {self.clean!r} is not known{nearest(self.clean, CLEANERS)}")
         return self
@@ -77,8 +81,8 @@ class MappingFile(_Strict):
     unmapped: Literal["error", "ignore", "custom"] = "error"
     source: SourceTable = SourceTable()
     fields: dict[str, FieldSource]
-    extra_fields: dict[str, Annotated[int, Field(ge=1)]] = {}
-    lengths: dict[str, Annotated[int, Field(ge=1)]] = {}
+    extra_fields: dict[str, _Length] = {}
+    lengths: dict[str, _Length] = {}
     policy: Policy = Policy()
 
     @model_validator(mode="before")
@@ -130,7 +134,7 @@ def parse(text: str, name: str, operation: str | None = None) -> MappingFile:
     Raises UserError with the key that is wrong and the nearest valid one.
     """
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text.removeprefix("\ufeff"))  # some editors put a mark in front
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"mapping {name}: not valid TOML: {error}") from None
     if operation is not None:
@@ -161,7 +165,7 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str]) -> Plan:
     if left and mapping.unmapped == "error":
         raise UserError(_unmapped_text(operation, left, name))
     if mapping.unmapped == "custom":
-        fields |= {_custom_name(operation, h, name): FieldSource(column=h) for h in left}
+        fields |= _custom_fields(operation, left, fields, name)
     notes = (f"columns not sent: {', '.join(left)}",) if left and mapping.unmapped == "ignore" else ()
     return Plan(operation, _assignments(operation, fields), _limits(operation, mapping), mapping.policy, notes)
 
@@ -185,17 +189,22 @@ def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list
 
 
 def _raw(origin: FieldSource, frame: pd.DataFrame) -> pa.Array:
-    return pa.array(frame[origin.column]) if origin.template is None else _fill_template(origin.template, frame)
+    return cells(frame, origin.column) if origin.template is None else _fill_template(origin.template, frame)
+
+
+def cells(frame: pd.DataFrame, name: str | None) -> pa.StringArray:
+    """A column of a text frame as one Arrow array: some of Arrow's functions take no column in pieces."""
+    return pa.chunked_array(pa.array(frame[name])).combine_chunks()
 
 
 def _translate(field: str, origin: FieldSource, raw: pa.Array) -> tuple[pa.Array, list[pa.Table]]:
     """Values after `map` and `default`; a value that `map` doesn't know and no default catches is a problem."""
     empty = pc.equal(pc.utf8_trim_whitespace(raw), "")
     if origin.map is None:
-        return pc.if_else(empty, origin.default, raw) if origin.default else raw, []
+        return raw if origin.default is None else pc.if_else(empty, origin.default, raw), []
     keys, values = pa.array(list(origin.map), pa.string()), pa.array(list(origin.map.values()), pa.string())
     hit = pc.take(values, pc.index_in(pc.utf8_trim_whitespace(raw), value_set=keys))
-    if origin.default:
+    if origin.default is not None:
         return pc.fill_null(hit, origin.default), []
     missed = pc.and_(pc.is_null(hit), pc.invert(empty))
     return pc.if_else(missed, raw, pc.fill_null(hit, "")), _unmapped_values(field, origin, raw, missed)
@@ -216,21 +225,38 @@ def _fill_template(template: str, frame: pd.DataFrame) -> pa.Array:
     """The template per row; "" where all of its columns are empty."""
     parts: list[pa.Array | str] = []
     anything = pa.array([False] * len(frame))
-    for literal, column, _, _ in string.Formatter().parse(template):
-        if literal:
+    for literal, column in _template_parts(template):
+        if column is None:
             parts.append(pa.scalar(literal))
-        if column is not None:
-            cells = pa.array(frame[column])
-            anything = pc.or_(anything, pc.not_equal(pc.utf8_trim_whitespace(cells), ""))
-            parts.append(cells)
+        else:
+            values = cells(frame, column)
+            anything = pc.or_(anything, pc.not_equal(pc.utf8_trim_whitespace(values), ""))
+            parts.append(values)
     return pc.if_else(anything, pc.binary_join_element_wise(*parts, ""), "")
+
+
+_TEMPLATE_PART = re.compile(r"(?P<literal>[^{}]+|\{\{|\}\})|\{(?P<column>[^{}]*)\}|[{}]")
+
+
+def _template_parts(template: str) -> list[tuple[str, str | None]]:
+    """The template as (literal, None) and ("", column); {{ and }} stand for braces.
+
+    All that stands between two braces is a header: no format, attribute or index is read into it.
+    """
+    parts: list[tuple[str, str | None]] = []
+    for found in _TEMPLATE_PART.finditer(template):
+        literal, column = found["literal"], found["column"]
+        if literal is None and column is None:
+            raise ValueError("a brace stands alone; write {{ or }} for a brace that is sent")
+        parts.append(({"{{": "{", "}}": "}"}.get(literal, literal or ""), column))
+    return parts
 
 
 def _columns_of(origin: FieldSource) -> list[str]:
     if origin.column is not None:
         return [origin.column]
     if origin.template is not None:
-        return [column for _, column, _, _ in string.Formatter().parse(origin.template) if column is not None]
+        return [column for _, column in _template_parts(origin.template) if column is not None]
     return []
 
 
@@ -257,16 +283,20 @@ def _limits(operation: Operation, mapping: MappingFile) -> dict[str, int]:
 
 def _check_names(mapping: MappingFile, name: str) -> None:
     operation = operation_of(mapping, name)
+    for field in mapping.extra_fields:
+        _check_extra(operation, field, name)
     seen: dict[str, str] = {}
     for field, origin in mapping.fields.items():
         _check_field(operation, mapping, field, name)
         _check_template(origin, field, name)
+        _check_cleaner(operation, field, origin, name)
         wire = operation.wire_name(field)
         if wire in seen:
             raise UserError(f"mapping {name}: [fields] {field!r} and {seen[wire]!r} name one field, {wire}; keep one")
         seen[wire] = field
     for field in mapping.lengths:
         _check_field(operation, mapping, field, name, table="lengths")
+    _check_key_fits(operation, mapping, name)
 
 
 def _check_field(operation: Operation, mapping: MappingFile, field: str, name: str, table: str = "fields") -> None:
@@ -288,14 +318,50 @@ def _check_field(operation: Operation, mapping: MappingFile, field: str, name: s
     raise UserError(f"mapping {name}: [{table}] {field!r} is not a field of {operation.name}{near}{hint}")
 
 
+def _check_extra(operation: Operation, field: str, name: str) -> None:
+    """[extra_fields] names lead columns: nothing that policy, operation or account sets, no name that PHP changes."""
+    custom = operation.custom
+    if custom is None:
+        raise UserError(f"mapping {name}: [extra_fields]: {operation.name} takes no fields beyond its own")
+    ours = [n for n, f in operation.by_name.items() if f.from_policy] + list(operation.fixed)
+    ours += [c.parameter for group in operation.vendor.credentials for c in group]
+    if field.casefold() in {word.casefold() for word in ours}:
+        raise UserError(f"mapping {name}: [extra_fields] {field} is no lead column and can't be set from a file")
+    if not field.startswith(custom.prefix) and " " in field:
+        raise UserError(f"mapping {name}: [extra_fields] {field!r}: the vendor's server changes spaces in names")
+    _check_custom(operation, field, name)
+
+
+def _check_cleaner(operation: Operation, field: str, origin: FieldSource, name: str) -> None:
+    """The phone that is called keeps its cleaner: suppression, regions and repeats go by its ten digits."""
+    if field == operation.phone and origin.clean not in (None, operation.by_name[field].cleaner):
+        raise UserError(f"mapping {name}: [fields] {field}: clean can't be set for the phone that may be called")
+
+
+def _check_key_fits(operation: Operation, mapping: MappingFile, name: str) -> None:
+    """Where rows without ClientId get their key as one, the account must take it whole: it finds the lead again."""
+    limit = mapping.lengths.get(operation.client_id or "")
+    if limit is not None and limit < KEY_DIGITS and sets_client_id(operation, mapping.policy):
+        raise UserError(
+            f"mapping {name}: [lengths] {operation.client_id} = {limit}: the key that is sent where a row has none "
+            f'has {KEY_DIGITS} characters; set [policy] client_id = "none" to go without it'
+        )
+
+
+def sets_client_id(operation: Operation, policy: Policy) -> bool:
+    """Whether a row without ClientId is sent with its key as one: a doubt about it is settled by search."""
+    return operation.client_id is not None and operation.settle is Settle.SEARCH and policy.client_id == "key"
+
+
 def _check_custom(operation: Operation, field: str, name: str) -> None:
     custom = operation.custom
     assert custom is not None
+    bare = field.removeprefix(custom.prefix)
     bad = [c for c in custom.forbidden if c in field]
-    if bad or field == custom.prefix or field != field.strip() or re.search(r"[\x00-\x1f]", field):
+    if bad or not bare or bare != bare.strip() or re.search(r"[\x00-\x1f]", field):
         raise UserError(
             f"mapping {name}: {field!r} can't be addressed: the vendor's server changes "
-            f"{' '.join(custom.forbidden)} in names, and a name can't be empty or end in a space"
+            f"{' '.join(custom.forbidden)} in names, and a name can't be empty, or begin or end with a space"
         )
 
 
@@ -308,12 +374,23 @@ def _check_template(origin: FieldSource, field: str, name: str) -> None:
         raise UserError(f"mapping {name}: [fields] {field}: a template names columns in braces, such as {{Company}}")
 
 
-def _custom_name(operation: Operation, header: str, name: str) -> str:
+def _custom_fields(
+    operation: Operation, headers: Sequence[str], taken: Mapping[str, FieldSource], name: str
+) -> dict[str, FieldSource]:
+    """The columns that nobody mapped as custom fields, by the names that are sent."""
     if operation.custom is None:
         raise UserError(f'mapping {name}: unmapped = "custom": {operation.name} has no custom fields')
-    field = f"{operation.custom.prefix}{header}"
-    _check_custom(operation, field, name)
-    return operation.wire_name(field)
+    fields: dict[str, FieldSource] = {}
+    for header in headers:
+        field = f"{operation.custom.prefix}{header}"
+        _check_custom(operation, field, name)
+        wire = operation.wire_name(field)
+        if wire in taken or wire in fields:
+            raise UserError(
+                f"mapping {name}: column {header!r} would be sent as {wire}, which is taken; map it yourself"
+            )
+        fields[wire] = FieldSource(column=header)
+    return fields
 
 
 def _check_columns(used: Iterable[str], headers: Sequence[str], name: str) -> None:

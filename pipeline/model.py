@@ -40,6 +40,10 @@ class InputError(UserError):
     exit_code = 4
 
 
+class JournalError(Exception):
+    """The journal can't be written: nothing more may be sent."""
+
+
 # One row per failed rule on one cell; `position` counts from 0 within the chunk.
 PROBLEMS = pa.schema(
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.model import Payload, Status, UserError
 from schemas.spec import Verdict
@@ -65,7 +65,7 @@ def claims(payload: Payload) -> set[str]:
 
 def backoff_seconds(attempt: int, asked_seconds: float | None, rng: random.Random) -> float:
     """How long to wait after attempt number `attempt` (from 1): jittered, doubling, never less than was asked."""
-    most = min(BACKOFF_SECONDS * 2 ** (attempt - 1), BACKOFF_AT_MOST_SECONDS)
+    most = min(BACKOFF_SECONDS * 2 ** min(attempt - 1, 30), BACKOFF_AT_MOST_SECONDS)
     jitter = rng.uniform(0, most)
     return jitter if asked_seconds is None else asked_seconds + jitter
 
@@ -115,7 +115,7 @@ class Watch:
     _unknown: int = 0
     _connected: bool = False
     _refusals: int = 0
-    _credentials: int = field(default=0)
+    _credentials: int = 0
 
     @property
     def doubts_credentials(self) -> bool:
@@ -124,12 +124,15 @@ class Watch:
 
     @property
     def end(self) -> Halt | None:
-        """Why the run as a whole failed: a halt, or the same seen in fewer rows than a halt needs."""
-        if self.halt or self._verdicts > self._errors:
+        """Why the run as a whole failed: a halt, or the same seen in fewer rows than a halt needs.
+
+        Where nothing but errors was seen, their common cause says more than that they were too many.
+        """
+        if self._verdicts > self._errors or (self.halt and self.halt.code != _TOO_MANY_ERRORS):
             return self.halt
         if self._credentials:
             return _CREDENTIALS
-        return _UNREACHABLE if self._refusals and not self._connected else None
+        return _UNREACHABLE if self._refusals and not self._connected else self.halt
 
     def saw_attempt(self, verdict: Verdict, http_status: int | None) -> None:
         """Counts one request, before it is known whether it will be tried again."""
@@ -167,18 +170,20 @@ class Watch:
         self._errors_in_a_row = self._errors_in_a_row + 1 if error else 0
         if self._too_many():
             text = f"{self._errors} of {self._verdicts} rows were rejected or failed (--max-errors)"
-            self._stop(Halt("too_many_errors", text, 3))
+            self._stop(Halt(_TOO_MANY_ERRORS, text, 3))
 
     def _too_many(self) -> bool:
         if self.limit.rows is not None:
             return self._errors > self.limit.rows
         share = self.limit.share if self.limit.share is not None else 1.0
-        judged = self._verdicts >= JUDGED_AFTER and self._errors > share * self._verdicts
+        # A quotient is rounded as the share was: 58 of 200 is not more than 29%.
+        judged = self._verdicts >= JUDGED_AFTER and self._errors / self._verdicts > share
         return judged or (share < 1 and self._errors_in_a_row >= IN_A_ROW)
 
     def _stop(self, halt: Halt) -> None:
         self.halt = self.halt or halt
 
 
+_TOO_MANY_ERRORS = "too_many_errors"
 _CREDENTIALS = Halt("credentials", "the vendor refused the credentials", 77)
 _UNREACHABLE = Halt("unreachable", "no connection to the vendor could be made", 75)

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.mapping import Plan, Policy
-from schemas.spec import Operation, Settle
+from pipeline.mapping import KEY_DIGITS, Plan, Policy, cells, sets_client_id
+from schemas.spec import Operation
 
 KEY_VERSION = 1
 
@@ -48,7 +48,7 @@ def build(plan: Plan, frame: pd.DataFrame, target: Target, occurrence: npt.NDArr
     `occurrence` counts from 1 the rows with one key in a file where duplicates are kept.
     """
     operation = plan.operation
-    columns = {name: pa.array(frame[name]) for name in frame.columns}
+    columns = {str(name): cells(frame, str(name)) for name in frame.columns}
     phone, identifier = phones(operation, columns, len(frame)), identifiers(operation, columns, len(frame))
     keys = row_keys(operation, columns, target, occurrence, len(frame))
     columns = _with_client_id(operation, plan.policy, columns, keys)
@@ -80,7 +80,8 @@ def row_keys(
     prefixed = [pc.if_else(pc.equal(p, ""), "0:", _length_prefixed(p)) for p in parts[:7]]
     prefixed += [pc.if_else(pc.equal(p, ""), "", _length_prefixed(p)) for p in parts[7:]]
     joined = pc.binary_join_element_wise(*prefixed, "")
-    return pa.array([hashlib.sha256(text.encode()).hexdigest()[:32] for text in joined.to_pylist()], pa.string())
+    digests = (hashlib.sha256(text.encode()).hexdigest() for text in joined.to_pylist())
+    return pa.array([digest[:KEY_DIGITS] for digest in digests], pa.string())
 
 
 def _length_prefixed(part: pa.Array) -> pa.Array:
@@ -146,7 +147,7 @@ def _with_client_id(
 ) -> dict[str, pa.Array]:
     """Where a doubt is settled by search, a row without ClientId gets its key as one, so that it can be found."""
     name = operation.client_id
-    if name is None or operation.settle is not Settle.SEARCH or policy.client_id == "none":
+    if name is None or not sets_client_id(operation, policy):
         return columns
     mapped = columns.get(name, _blank(len(keys)))
     return {**columns, name: pc.if_else(pc.equal(mapped, ""), keys, mapped)}
@@ -155,10 +156,8 @@ def _with_client_id(
 def _sent(operation: Operation, policy: Policy, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array | str]:
     """Every parameter that is sent, in one order: fixed ones, the policy's, then the fields as declared."""
     set_by_policy = dict(operation.dialing[policy.dialing].parameters) if operation.dialing else {}
-    if policy.allow_dialing_dups:
-        set_by_policy["AllowDialingDups"] = "1"
-    if policy.dial_non_callables:
-        set_by_policy["DialNonCallables"] = "1"
+    asked = {"AllowDialingDups": policy.allow_dialing_dups, "DialNonCallables": policy.dial_non_callables}
+    set_by_policy |= {name: "1" for name, yes in asked.items() if yes and name in operation.by_name}
     documented = [name for name in operation.by_name if name in columns]
     others = sorted(set(columns) - set(documented))
     return {**operation.fixed, **set_by_policy, **{name: columns[name] for name in (*documented, *others)}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import mapping, payloads, report
+from pipeline.mapping import Plan
 from pipeline.model import PROBLEMS, Status
 from pipeline.payloads import Repeats, Target
 from pipeline.source import Chunk, RaggedRow
@@ -22,7 +23,8 @@ from pipeline.validate import Checked, Validator
 class Preparer:
     """Turns chunks into parts, in file order. `seen` and `keys` count identities and row keys over all sources.
 
-    `totals` holds the whole file's identities where a row's fate hangs on rows that come after it.
+    `totals` holds the identities of all sources where a row's fate hangs on rows that come after it. Without an
+    account there are no row keys, and payloads lack the ClientId that would be made of them.
     """
 
     validator: Validator
@@ -58,7 +60,7 @@ class Preparer:
         code = np.full(rows, None, dtype=object)
         repeated = self._repeated(checked)
         problems = checked.problems
-        if self.validator.plan.policy.duplicates_in_file == "error":
+        if self.validator.plan.policy.duplicates_in_file == "error" and repeated.any():
             problems = pa.concat_tables([problems, self._repeat_problems(checked, repeated)])
         else:
             status[repeated], code[repeated] = Status.SKIPPED.value, "duplicate_in_file"
@@ -94,7 +96,7 @@ class Preparer:
 
     def _payload_columns(self, checked: Checked, send: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
-        plan = self.validator.plan
+        plan = self.validator.plan if self.account_known else _without_keys(self.validator.plan)
         frame = checked.frame[send]
         built = payloads.build(plan, frame, self.target)
         if plan.policy.duplicates_in_file == "keep":
@@ -119,11 +121,18 @@ def identities(validator: Validator, checked: Checked) -> npt.NDArray[np.int64]:
     return payloads.identities(validator.plan.operation, columns, len(frame))
 
 
-def totals(validator: Validator, chunks: Iterable[Chunk]) -> Repeats | None:
-    """All identities of the file's valid rows, where the policy looks ahead (last, error); else None, unread."""
+def _without_keys(plan: Plan) -> Plan:
+    return replace(plan, policy=plan.policy.model_copy(update={"client_id": "none"}))
+
+
+def totals(validator: Validator, chunks: Iterable[Chunk], before: Repeats | None = None) -> Repeats | None:
+    """All identities of the file's valid rows, where the policy looks ahead (last, error); else None, unread.
+
+    `before` holds those of the run's files before this one; the file's own are added to it.
+    """
     if validator.plan.policy.duplicates_in_file not in ("last", "error"):
         return None
-    found = Repeats()
+    found = Repeats() if before is None else before
     for chunk in chunks:
         found.add(identities(validator, validator.check(mapping.apply(validator.plan, chunk.frame))))
     return found

@@ -5,18 +5,30 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import openpyxl
 import pyarrow as pa
 from openpyxl.cell import WriteOnlyCell
 
-from pipeline.source import REJECTED_COLUMNS, Inspection
+from pipeline.source import REJECTED_COLUMNS
 
 _CELL_AT_MOST = 32767  # characters that a spreadsheet cell holds
 
 
-def write(folder: Path, stem: str, inspection: Inspection, tables: Iterable[pa.Table]) -> Path | None:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the source looks like, as its manifest says: format, header, and how its text is written."""
+
+    format: str  # csv, xlsx, xls, xlsb, ods
+    columns: tuple[str, ...]
+    sheet: str | None
+    encoding: str
+    delimiter: str
+
+
+def write(folder: Path, stem: str, form: Form, tables: Iterable[pa.Table]) -> Path | None:
     """Writes `stem`.csv or .xlsx from tables of rows that need mending; None where there are none.
 
     A ragged row keeps exactly its own cells, so that it is refused again until someone has mended it.
@@ -25,10 +37,10 @@ def write(folder: Path, stem: str, inspection: Inspection, tables: Iterable[pa.T
     first = next(rows, None)
     if first is None:
         return None
-    lines = _joined((*inspection.columns, *REJECTED_COLUMNS), first, rows)
-    if inspection.format == "csv":
-        return _write_csv(folder / f"{stem}.csv", inspection, lines)
-    return _write_xlsx(folder / f"{stem}.xlsx", inspection.sheet or "Sheet1", lines)
+    lines = _joined((*form.columns, *REJECTED_COLUMNS), first, rows)
+    if form.format == "csv":
+        return _write_csv(folder / f"{stem}.csv", form, lines)
+    return _write_xlsx(folder / f"{stem}.xlsx", form.sheet or "Sheet1", lines)
 
 
 def _joined(header: Sequence[str], first: Sequence[str], rest: Iterator[Sequence[str]]) -> Iterator[Sequence[str]]:
@@ -44,16 +56,16 @@ def _rows(table: pa.Table) -> Iterator[list[str]]:
         yield [*own, str(row["row"]), row["status"], row["problems"]]
 
 
-def _write_csv(path: Path, inspection: Inspection, lines: Iterable[Sequence[str]]) -> Path:
+def _write_csv(path: Path, form: Form, lines: Iterable[Sequence[str]]) -> Path:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding=_encoding(inspection), errors="replace", newline="") as file:
-        csv.writer(file, delimiter=inspection.delimiter or ",").writerows(lines)
+    with os.fdopen(fd, "w", encoding=_encoding(form), errors="replace", newline="") as file:
+        csv.writer(file, delimiter=form.delimiter or ",").writerows(lines)
     return path
 
 
-def _encoding(inspection: Inspection) -> str:
+def _encoding(form: Form) -> str:
     """UTF-8 with its mark, which spreadsheets need, unless the source has an encoding of its own."""
-    encoding = inspection.encoding or "utf-8"
+    encoding = form.encoding or "utf-8"
     return "utf-8-sig" if encoding.replace("_", "-").lower() in ("utf-8", "ascii") else encoding
 
 

@@ -36,7 +36,7 @@ def judge(operation: Operation, reply: Reply, now: datetime) -> Judgement:
 
 def normalise(body: str) -> str:
     """The reply's text on one line: <br> becomes a space, whitespace is collapsed, ends are trimmed."""
-    return " ".join(_BREAK.sub(" ", body).split())
+    return " ".join(_BREAK.sub(" ", _storable(body)).split())
 
 
 def _by_status(reply: Reply, now: datetime) -> Judgement | None:
@@ -46,7 +46,7 @@ def _by_status(reply: Reply, now: datetime) -> Judgement | None:
         return None
     if status == 429 or (status == 503 and wait is not None):
         return Judgement(Verdict.THROTTLED, "throttled", f"HTTP {status}: asked to slow down", retry_after_seconds=wait)
-    if status == 401:
+    if status == 401 and _is_one_plain_line(reply.body):  # a page comes from something in between
         return Judgement(Verdict.CREDENTIALS, "credentials", "HTTP 401: the credentials were refused")
     if status == 408 or status >= 500 or status < 200:
         return Judgement(Verdict.IN_DOUBT, f"http_{status}", f"HTTP {status}: may or may not have arrived")
@@ -66,20 +66,20 @@ def _by_json(operation: Operation, body: str) -> Judgement | None:
         return None
     try:
         found = json.loads(body)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # cut off, a number of thousands of digits, nested without end
         return Judgement(Verdict.IN_DOUBT, "truncated_reply", "the search result is cut off")
-    return _search_result(found)
+    return _search_result(found, body)
 
 
-def _search_result(found: object) -> Judgement:
+def _search_result(found: object, body: str) -> Judgement:
     """Both shapes of a search: {"id", "LeadExists"} and {"Leads": […]}; anything else is no answer."""
     match found:
         case {"LeadExists": True, **rest}:
-            return _found(rest.get("id"), found)
+            return _found(rest.get("id"), body)
         case {"LeadExists": False}:
             return Judgement(Verdict.ACCEPTED, "not_found")
-        case {"Leads": [dict(first), *others]}:
-            return _found(first.get("id") if not others else None, found)
+        case {"Leads": [dict(first), *others]} if all(isinstance(other, dict) for other in others):
+            return _found(first.get("id") if not others else None, body)
         case {"Leads": [] | None}:
             return Judgement(Verdict.ACCEPTED, "not_found")
     if found == {}:
@@ -87,13 +87,14 @@ def _search_result(found: object) -> Judgement:
     return Judgement(Verdict.IN_DOUBT, "unreadable_reply", "the search answered in a form that is not known")
 
 
-def _found(lead_id: object, found: object) -> Judgement:
-    return Judgement(
-        Verdict.ACCEPTED,
-        "found",
-        result=json.dumps(found, ensure_ascii=False),
-        lead_id=None if lead_id is None else str(lead_id),
-    )
+def _found(lead_id: object, body: str) -> Judgement:
+    known = isinstance(lead_id, int | str) and not isinstance(lead_id, bool)
+    return Judgement(Verdict.ACCEPTED, "found", result=_storable(body), lead_id=_storable(str(lead_id)) if known else None)
+
+
+def _storable(text: str) -> str:
+    """`text` without what databases and Parquet refuse: halves of characters, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
 def _by_rules(operation: Operation, body: str, text: str) -> Judgement:
@@ -119,13 +120,11 @@ def _is_one_plain_line(body: str) -> bool:
 
 def retry_after_seconds(header: str, now: datetime) -> float | None:
     """Seconds that a Retry-After header asks for, 0 to 120; None where it says nothing readable."""
-    if not header.strip():
-        return None
     if header.strip().isdecimal():
         return min(float(header), RETRY_AFTER_AT_MOST)
     try:
         at = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     seconds = (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds()
     return min(max(seconds, 0.0), RETRY_AFTER_AT_MOST)

@@ -20,10 +20,10 @@ def check(job: Job, world: World) -> Summary:
     """
     started = time.monotonic()
     with stages.begin(job, world) as run:
-        sources = stages.inspect(job, run)
+        sources = stages.inspect(job, world, run)
         stages.prepare(job, world, run, sources)
         ending = stages.Ending(unsent=Status.VALID)
-        return stages.conclude(job, run, sources, ending, time.monotonic() - started)
+        return stages.conclude(run, ending, time.monotonic() - started)
 
 
 def load(job: Job, world: World) -> Summary:
@@ -36,12 +36,12 @@ def load(job: Job, world: World) -> Summary:
     credentials = settings.credentials(job.settings, job.operation.vendor)
     state = journal.engine(job.settings.state)
     with stages.begin(job, world) as run:
-        sources = stages.inspect(job, run)
-        suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.path)
+        sources = stages.inspect(job, world, run)
+        suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
         stages.prepare(job, world, run, sources)
         to_send = stages.count_to_send(job, run, suppressed)
         people.check_number(job.operation, job.mapping.policy, job.consent, to_send)
         world.progress.sending(to_send)
         pushed = stages.send(job, world, run, state=state, credentials=credentials, suppressed=suppressed)
         ending = stages.Ending(unsent=Status.NOT_ATTEMPTED, state=state, pushed=pushed)
-        return stages.conclude(job, run, sources, ending, time.monotonic() - started)
+        return stages.conclude(run, ending, time.monotonic() - started)

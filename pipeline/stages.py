@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,10 +66,10 @@ def begin(job: Job, world: World) -> Iterator[RunFolder]:
         raise
 
 
-def inspect(job: Job, run: RunFolder) -> list[Source]:
+def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
     """Pass one over every file, with the mapping bound to each header. Writes the manifest."""
     sources = [_inspect(job, path, run) for path in job.files]
-    run.write_json("manifest.json", _manifest(job, run, sources))
+    run.write_json("manifest.json", _manifest(job, run, sources, world.now()))
     return sources
 
 
@@ -90,6 +92,7 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
             if table.num_rows:
                 run.write_part(number, part, table)
                 world.progress.reading(table.num_rows)
+    run.remove_spool()
 
 
 def count_to_send(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> int:
@@ -140,40 +143,42 @@ def send(
     return pushed
 
 
-def conclude(job: Job, run: RunFolder, sources: Sequence[Source], ending: Ending, seconds: float) -> Summary:
+def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
     """Writes the report, the rejected files and the summary. Every row that was read is in the report once."""
-    counts: Counter[tuple[str, str | None]] = Counter()
-    repairs: Counter[tuple[str, bool]] = Counter()
-
-    def counted(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        for table in tables:
-            counts.update(report.count(table))
-            repairs.update(report.count_repairs(table))
-            yield table
-
-    run.write_results(counted(_projected(job, run, sources, ending)), report.REPORT)
-    rows_read = sum(src.inspection.rows for src in sources)
-    if rows_read != sum(counts.values()):
-        raise RuntimeError(f"{rows_read} rows were read and {sum(counts.values())} are in the report")
+    manifest = run.read_json("manifest.json")
+    counts, repairs = _write_report(run, manifest, ending)
+    by_status = report.by_status(counts)
+    halt = ending.pushed.halt if ending.pushed else None
     summary = Summary(
         run_id=run.run_id,
-        command=job.command,
-        operation=job.operation.name,
-        rows_read=rows_read,
-        counts=report.by_status(counts),
+        command=manifest["command"],
+        operation=manifest["operation"],
+        rows_read=sum(counts.values()),
+        counts=by_status,
         codes={f"{status}/{code}": n for (status, code), n in sorted(counts.items(), key=str) if code},
         repairs=report.by_rule(repairs),
         lossy=sum(cells for (_, lossless), cells in repairs.items() if not lossless),
         report=str(run.results),
-        rejected=[str(path) for path in _write_rejected(run, sources)],
-        exit_code=exit_code(report.by_status(counts), ending.pushed),
+        rejected=[str(path) for path in _write_rejected(run, manifest)],
+        exit_code=exit_code(by_status, ending.pushed),
         seconds=round(seconds, 3),
-        notes=[note for src in sources for note in (*src.inspection.notes, *src.plan.notes)],
-        halted=ending.pushed.halt.message if ending.pushed and ending.pushed.halt else None,
+        notes=manifest["notes"],
+        halted=halt.message if halt else None,
     )
     run.write_json("summary.json", asdict(summary))
     run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
     return summary
+
+
+def rebuild(run: RunFolder, state: sa.Engine) -> None:
+    """Makes a run's report and rejected files again from its parts and the journal; writes a missing summary."""
+    manifest = run.read_json("manifest.json")
+    ending = Ending(Status.VALID) if manifest["command"] == "check" else Ending(Status.NOT_ATTEMPTED, state)
+    if not run.has_summary:
+        conclude(run, ending, 0.0)
+        return
+    _write_report(run, manifest, ending)
+    _write_rejected(run, manifest)
 
 
 def exit_code(counts: Mapping[str, int], pushed: Pushed | None) -> int:
@@ -199,7 +204,7 @@ def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
         encoding=job.encoding or table.encoding,
         null_tokens=tuple(table.null_tokens),
     )
-    inspection = source.inspect(path, options, run.path)
+    inspection = source.inspect(path, options, run.spool)
     return Source(inspection, options, mapping.bind(job.mapping, job.mapping_path.name, inspection.columns))
 
 
@@ -245,11 +250,31 @@ def _batch(number: int, rows: pa.Table, suppressed: npt.NDArray[np.int64]) -> Ba
     return Batch(payloads, held)
 
 
-def _projected(job: Job, run: RunFolder, sources: Sequence[Source], ending: Ending) -> Iterator[pa.Table]:
+def _write_report(
+    run: RunFolder, manifest: dict[str, Any], ending: Ending
+) -> tuple[Counter[tuple[str, str | None]], Counter[tuple[str, bool]]]:
+    """Writes results.parquet; gives rows by (status, code) and changed cells by (rule, lossless)."""
+    counts: Counter[tuple[str, str | None]] = Counter()
+    repairs: Counter[tuple[str, bool]] = Counter()
+
+    def counted() -> Iterator[pa.Table]:
+        for table in _projected(run, manifest, ending):
+            counts.update(report.count(table))
+            repairs.update(report.count_repairs(table))
+            yield table
+
+    run.write_results(counted(), report.REPORT)
+    read = sum(source["rows"] for source in manifest["sources"])
+    if read != sum(counts.values()):
+        raise RuntimeError(f"{read} rows were read and {sum(counts.values())} are in the report")
+    return counts, repairs
+
+
+def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[pa.Table]:
     for number, path in run.part_paths():
         part = pq.read_table(path, columns=report.PART.names)
-        inspection = sources[number].inspection
-        place = report.Place(run.run_id, inspection.name, inspection.sheet, job.operation.name)
+        of = manifest["sources"][number]
+        place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())
         if ending.state is None:
             sends, held = journal.nothing()
@@ -258,26 +283,27 @@ def _projected(job: Job, run: RunFolder, sources: Sequence[Source], ending: Endi
         yield report.project(part, sends, held, place, ending.unsent)
 
 
-def _write_rejected(run: RunFolder, sources: Sequence[Source]) -> list[Path]:
+def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
     written = []
-    for number, src in enumerate(sources):
-        stem = "rejected" if len(sources) == 1 else f"rejected-{number + 1}"
-        path = rejected.write(run.path, stem, src.inspection, _to_mend(run, number))
+    for number, of in enumerate(manifest["sources"]):
+        stem = "rejected" if len(manifest["sources"]) == 1 else f"rejected-{number + 1}"
+        form = rejected.Form(of["format"], tuple(of["columns"]), of["sheet"], of["encoding"], of["delimiter"])
+        path = rejected.write(run.path, stem, form, _to_mend(run, number))
         written += [path] if path else []
     return written
 
 
 def _to_mend(run: RunFolder, number: int) -> Iterator[pa.Table]:
     """The rows that need mending, part by part; the report's row groups follow the parts."""
-    results = pq.ParquetFile(run.results)
-    for group, (of, path) in enumerate(run.part_paths()):
-        if of == number:
-            told = results.read_row_group(group, columns=["status", "problems", "message"])
-            if report.some_need_mending(told):
-                yield report.needs_mending(pq.read_table(path), told)
+    with pq.ParquetFile(run.results) as results:
+        for group, (of, path) in enumerate(run.part_paths()):
+            if of == number:
+                told = results.read_row_group(group, columns=["status", "problems", "message"])
+                if report.some_need_mending(told):
+                    yield report.needs_mending(pq.read_table(path), told)
 
 
-def _manifest(job: Job, run: RunFolder, sources: Sequence[Source]) -> dict[str, object]:
+def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime) -> dict[str, object]:
     """What was read, under which mapping and settings, by which versions. No secret is in it."""
     secret = set(settings.SECRETS)
     return {
@@ -287,7 +313,9 @@ def _manifest(job: Job, run: RunFolder, sources: Sequence[Source]) -> dict[str, 
         "target": _target(job).url,
         "account": job.account,
         "parent": None,
+        "started_at": now.isoformat(timespec="seconds"),
         "sources": [src.inspection.as_json() for src in sources],
+        "notes": [note for src in sources for note in (*src.inspection.notes, *src.plan.notes)],
         "mapping": {
             "path": str(job.mapping_path),
             "sha256": hashlib.sha256(job.mapping_text.encode()).hexdigest(),

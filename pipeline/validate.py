@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
-from pipeline.clean import CleanOptions, clean
-from pipeline.mapping import Assignment, Mapped, Plan
+from pipeline.clean import CLEANERS, CleanOptions, clean
+from pipeline.mapping import Assignment, Mapped, Plan, cells
 from pipeline.model import PROBLEMS, REPAIRS
 from schemas.frames import frame_schema, max_length
 
@@ -60,9 +60,10 @@ class Validator:
     def _clean(self, mapped: Mapped) -> tuple[pd.DataFrame, list[pa.Table], list[pa.Table]]:
         done: dict[str, pa.Array] = {}
         repairs, problems = [], []
-        for assignment in _context_first(self.plan.assignments):
+        for assignment in _context_first(self.plan):
+            done[assignment.field] = cells(mapped.frame, assignment.field)
             for name, where in _cleaners(assignment, self.plan, done, len(mapped.frame)):
-                raw = done.get(assignment.field, pa.array(mapped.frame[assignment.field]))
+                raw = done[assignment.field]
                 column = raw if where is None else raw.filter(where)
                 cleaned = clean(name, assignment.field, column, self.options, _at(done, where))
                 done[assignment.field] = _put(raw, cleaned.values, where)
@@ -72,9 +73,14 @@ class Validator:
         return pd.DataFrame(columns, index=mapped.frame.index), repairs, problems
 
 
-def _context_first(assignments: tuple[Assignment, ...]) -> list[Assignment]:
+def _context_first(plan: Plan) -> list[Assignment]:
     """Fields that others are judged by (the state for a ZIP, the search field for its value) come first."""
-    return sorted(assignments, key=lambda a: a.cleaner == "us_zip" or a.field == "Identifier")
+
+    def looks_aside(assignment: Assignment) -> bool:
+        known = plan.operation.by_name.get(assignment.field)
+        return bool(CLEANERS[assignment.cleaner].beside or (known and known.cleaner_when))
+
+    return sorted(plan.assignments, key=looks_aside)
 
 
 def _cleaners(

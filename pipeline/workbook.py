@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -58,8 +59,10 @@ class RefusedError(Exception):
     """The child's word that a workbook can't be used: a sentence for the user."""
 
 
-def convert(path: Path, sheet: str | None, spool_dir: Path, bounds: Bounds | None = None) -> tuple[Sheet, Path]:
-    """The sheet chosen, and an Arrow stream (mode 0600) in `spool_dir`: `row` int64 and text columns c0, c1, ….
+def convert(
+    path: Path, kind: str, sheet: str | None, spool_dir: Path, bounds: Bounds | None = None
+) -> tuple[Sheet, Path]:
+    """The sheet chosen of a workbook of this kind (xlsx, xls, xlsb, ods), and an Arrow stream (mode 0600) in `spool_dir`: `row` int64 and text columns c0, c1, ….
 
     Raises InputError where the workbook can't be parsed or where no sheet can be chosen.
     """
@@ -68,10 +71,25 @@ def convert(path: Path, sheet: str | None, spool_dir: Path, bounds: Bounds | Non
     os.close(handle)
     spool = Path(name)
     try:
-        return _sheet(_run_child(path, sheet, spool, bounds)), spool
+        with _extension(path, kind, spool) as workbook:
+            return _sheet(_run_child(workbook, sheet, spool, bounds)), spool
     except BaseException:
         spool.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _extension(path: Path, kind: str, spool: Path) -> Iterator[Path]:
+    """A path to the workbook whose extension tells the truth: the parser goes by it."""
+    if path.suffix.lower() in {f".{kind}", ".xlsm" if kind == "xlsx" else ""}:
+        yield path
+        return
+    link = spool.with_suffix(f".{kind}")
+    link.symlink_to(path.resolve())
+    try:
+        yield link
+    finally:
+        link.unlink()
 
 
 def _run_child(path: Path, sheet: str | None, spool: Path, bounds: Bounds) -> dict[str, Any]:
@@ -146,11 +164,9 @@ def _convert(path: Path, wanted: str | None, spool: Path) -> Sheet:
     import python_calamine as calamine
 
     try:
-        with path.open("rb") as file:
-            # By content, not by extension: a file object has no name.
-            workbook = calamine.CalamineWorkbook.from_filelike(file)
-            name, notes = _choose(workbook, wanted)
-            return _write(workbook, name, notes, spool)
+        workbook = calamine.CalamineWorkbook.from_path(path)
+        name, notes = _choose(workbook, wanted)
+        return _write(workbook, name, notes, spool)
     except calamine.PasswordError:
         raise RefusedError("the workbook is protected by a password; save it without one") from None
     except calamine.CalamineError as error:

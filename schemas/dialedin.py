@@ -6,6 +6,7 @@ API (grades B and C). Nothing here was measured against a live account.
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 
 from schemas.spec import (
@@ -119,28 +120,31 @@ DIALING = MappingProxyType(
 # The gateway answers HTTP 200 to nearly everything; the verdict is in the text. First match wins. Texts are
 # normalised first: <br> becomes a space, whitespace is collapsed, ends are trimmed.
 _DIALER = r"Result: CURL error\[(?!50[234]\])\d{3,}\]: "
+_DUPLICATE = "Duplicated phone number. Lead ignored."
 RESULT_REPLIES = (
     ReplyRule(r"Result: OK$", Verdict.ACCEPTED, "ok", Grade.B),
+    # More behind it may be a warning or an id: stored, or not. It is no refusal.
+    ReplyRule(r"Result: OK", Verdict.IN_DOUBT, "unreadable_reply", Grade.C),
     # libcurl's numbers for proxy and host not resolved, connect refused, TLS: the dialer never saw it.
     ReplyRule(r"Result: CURL error\[(5|6|7|35)\]", Verdict.NOT_DELIVERED, "dialer_unreachable", Grade.C),
     ReplyRule(r"Result: CURL error\[28\]", Verdict.IN_DOUBT, "dialer_timeout", Grade.C),
     ReplyRule(r"Result: CURL error\[(\d{1,2}|50[234])\]", Verdict.IN_DOUBT, "dialer_connection", Grade.C),
     ReplyRule(
-        _DIALER + r"Duplicated phone number\. Lead ignored\.$",
+        _DIALER + re.escape(_DUPLICATE) + "$",
         Verdict.DUPLICATE,
         "duplicate_phone",
         Grade.B,
         one_line=True,
     ),
+    # The beginning of that sentence is a reply that was cut off.
+    ReplyRule(
+        _DIALER + "(" + "|".join(re.escape(_DUPLICATE[:end]) for end in range(1, len(_DUPLICATE))) + ")$",
+        Verdict.IN_DOUBT,
+        "truncated_reply",
+        Grade.C,
+    ),
     # No public sample exists of the texts below: they are classed by their words (grade ?).
     ReplyRule(_DIALER + r".*\bduplicat", Verdict.DUPLICATE, "duplicate_phone", Grade.UNKNOWN, one_line=True),
-    ReplyRule(
-        _DIALER + r".*(\btoken\b|\baccid\b|\bsecurity|\bpermission|\bunauthori[sz]ed\b|\bgroupid\b)",
-        Verdict.CREDENTIALS,
-        "credentials",
-        Grade.UNKNOWN,
-        one_line=True,
-    ),
     ReplyRule(
         _DIALER + r".*(\bdnc\b|do[- ]not[- ]call|non-?callable)",
         Verdict.REJECTED,
@@ -148,8 +152,14 @@ RESULT_REPLIES = (
         Grade.UNKNOWN,
         one_line=True,
     ),
+    ReplyRule(_DIALER + r".*\bcampaign\b", Verdict.REJECTED, "unknown_campaign", Grade.UNKNOWN, one_line=True),
+    # After the campaign: its name may hold a word such as security.
     ReplyRule(
-        _DIALER + r".*\bcampaign\b", Verdict.REJECTED, "unknown_campaign", Grade.UNKNOWN, one_line=True
+        _DIALER + r".*(\btoken\b|\baccid\b|\bsecurity|\bpermission|\bunauthori[sz]ed\b|\bgroupid\b)",
+        Verdict.CREDENTIALS,
+        "credentials",
+        Grade.UNKNOWN,
+        one_line=True,
     ),
     ReplyRule(
         _DIALER + r".*(\blead\b.*\bnot found\b|\bno lead\b)",
@@ -167,12 +177,11 @@ RESULT_REPLIES = (
         Grade.A,
         one_line=True,
     ),
-    ReplyRule(
-        r"Result: GroupId should be specified", Verdict.CREDENTIALS, "credentials", Grade.A, one_line=True
-    ),
-    ReplyRule(
-        r"Result: .*\bSigning message error\b", Verdict.REJECTED, "signing_error", Grade.A, one_line=True
-    ),
+    ReplyRule(r"Result: GroupId should be specified", Verdict.CREDENTIALS, "credentials", Grade.A, one_line=True),
+    ReplyRule(r"Result: .*\bSigning message error\b", Verdict.REJECTED, "signing_error", Grade.A, one_line=True),
+    ReplyRule(r"Result: No data to (import|update)", Verdict.REJECTED, "no_data", Grade.A, one_line=True),
+    # The words it lists may be "token" and "accid": it stands before the guess by words.
+    ReplyRule(r"Result: .*\bare the reserved words\b", Verdict.REJECTED, "reserved_words", Grade.A, one_line=True),
     ReplyRule(
         r"Result: .*(\btoken\b|\baccid\b|\bsecurity|\bpermission|\bunauthori[sz]ed\b)",
         Verdict.CREDENTIALS,
@@ -180,11 +189,7 @@ RESULT_REPLIES = (
         Grade.UNKNOWN,
         one_line=True,
     ),
-    ReplyRule(r"Result: No data to (import|update)", Verdict.REJECTED, "no_data", Grade.A, one_line=True),
-    ReplyRule(
-        r"Result: .*\bare the reserved words\b", Verdict.REJECTED, "reserved_words", Grade.A, one_line=True
-    ),
-    # The beginning of a longer reply is not a verdict.
+    # The beginning of "Result: OK" or "Result: CURL error" is not a verdict.
     ReplyRule(r"Result: ?(O|C|CU|CUR|CURL.*)?$", Verdict.IN_DOUBT, "truncated_reply", Grade.C),
     ReplyRule(r"Result: \S", Verdict.REJECTED, "gateway_refused", Grade.C, one_line=True),
 )
@@ -286,7 +291,8 @@ SEARCH_LEAD = Operation(
     effect=Effect.READ,
     settle=Settle.REPEAT,
     ledger=LedgerRule.NONE,
-    replies=RESULT_REPLIES,
+    # An OK says neither that the lead is there nor that it isn't.
+    replies=(ReplyRule(r"Result: OK$", Verdict.IN_DOUBT, "unreadable_reply", Grade.C), *RESULT_REPLIES),
     json_search=True,
     fixed=MappingProxyType({"Action": "SearchLead"}),
     fields=(

@@ -20,9 +20,7 @@ TEXT = pd.ArrowDtype(pa.string())
 _Mask = Callable[[pd.Series], pa.Array]
 
 
-def frame_schema(
-    operation: Operation, columns: Sequence[str], lengths: Mapping[str, int]
-) -> pandera.DataFrameSchema:
+def frame_schema(operation: Operation, columns: Sequence[str], lengths: Mapping[str, int]) -> pandera.DataFrameSchema:
     """The schema for a text frame with these `columns` (names as sent); any other column fails.
 
     `lengths` holds the account's own limits by name: [extra_fields] and [lengths] of the mapping.
@@ -52,24 +50,18 @@ def _checks(limited: tuple[Field, int | None]) -> list[pandera.Check]:
         checks.append(_check(field.name, "missing", "is required and empty", _given))
     if limit is not None:
         text = f"is longer than {limit} characters"
-        checks.append(
-            _check(field.name, "too_long", text, lambda s: pc.less_equal(pc.utf8_length(_arrow(s)), limit))
-        )
+        checks.append(_check(field.name, "too_long", text, lambda s: pc.less_equal(pc.utf8_length(_arrow(s)), limit)))
     if field.choices:
         text = "must be one of " + ", ".join(field.choices)
         allowed = pa.array(["", *field.choices])
-        checks.append(
-            _check(field.name, "not_allowed", text, lambda s: pc.is_in(_arrow(s), value_set=allowed))
-        )
+        checks.append(_check(field.name, "not_allowed", text, lambda s: pc.is_in(_arrow(s), value_set=allowed)))
     if field.number:
         checks.append(_check(field.name, "out_of_range", _range_text(field.number), _in_range(field.number)))
     if field.pattern:
         pattern = f"^({field.pattern})?$"
         text = f"is not of the form {field.doc}" if field.doc else "has not the form that the vendor asks for"
         checks.append(
-            _check(
-                field.name, "bad_format", text, lambda s: pc.match_substring_regex(_arrow(s), pattern=pattern)
-            )
+            _check(field.name, "bad_format", text, lambda s: pc.match_substring_regex(_arrow(s), pattern=pattern))
         )
     return checks
 

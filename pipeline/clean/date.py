@@ -81,6 +81,7 @@ def _moment(value: str, day: _Day, found: re.Match[str]) -> Fix | Refusal | None
     if hour is None:
         return _IMPOSSIBLE
     try:
+        # No zone: the hour is the one where the customer is.
         moment = datetime(*day, hour, int(found["minute"] or 0), int(found["second"] or 0))  # noqa: DTZ001
     except ValueError:
         return _IMPOSSIBLE

@@ -1,0 +1,196 @@
+"""The records of a source as batches of text cells with their row numbers: CSV by pyarrow, Excel from its spool."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pv
+
+from pipeline import csvscan, decode, workbook
+from pipeline.decode import Encoding
+from pipeline.model import InputError
+
+DISAGREE = "its quotes can be read in more than one way; open it in Excel and save it as .xlsx, or as CSV"
+
+_PENDING_RAGGED = 200_000  # of 4 MiB: more are no list with some bad rows, and would fill memory
+_COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the data of a file is, and how it is cut into cells."""
+
+    path: Path
+    encoding: Encoding
+    delimiter: str
+    width: int  # cells of a record
+    positions: tuple[int, ...]  # of the frame's columns among them, from 0
+    first_row: int  # the number of the first data record
+    start_byte: int  # its offset, in the text without a byte order mark
+    block_bytes: int  # at least as long as the longest record
+    spool: Path | None = None  # an Excel sheet as text, made by inspect; its owner removes it after the last read
+
+
+@dataclass(frozen=True, slots=True)
+class RaggedRow:
+    """A record with more or fewer cells than the header."""
+
+    row: int
+    cells: tuple[str, ...]
+
+
+class Batch(NamedTuple):
+    """Some records: those as wide as the header, with their numbers; the ragged ones; how many blank ones were left."""
+
+    rows: npt.NDArray[np.int64]
+    table: pa.RecordBatch
+    ragged: tuple[RaggedRow, ...]
+    blank: int
+
+
+def batches(layout: Layout) -> Iterator[Batch]:
+    """The data records of a file in order. Cells are text as in the file, "" where nothing is given, never null.
+
+    Raises InputError where the CSV parser gives up.
+    """
+    return _csv_batches(layout) if layout.spool is None else _sheet_batches(layout, layout.spool)
+
+
+def is_blank(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """By cell: whether it holds only whitespace."""
+    blank: npt.NDArray[np.bool_] = pc.equal(pc.utf8_trim_whitespace(column), "").to_numpy(zero_copy_only=False)
+    return blank
+
+
+def _blank_positions(table: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """The positions of records whose cells are all blank."""
+    candidates = np.flatnonzero(is_blank(table.column(0)))
+    for column in table.columns[1:]:
+        if not candidates.size:
+            break
+        candidates = candidates[is_blank(column.take(pa.array(candidates)))]
+    return candidates
+
+
+class _Misfits:
+    """Records that don't fit the header, as pyarrow reports them, until they are placed among the others."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._rows: list[int] = []
+        self._ragged: list[RaggedRow] = []
+        self._blank = 0
+        self._last = layout.first_row - 1  # the last number that was given out
+
+    @property
+    def too_many(self) -> bool:
+        """Whether there are more ragged rows at a stretch than a list has."""
+        return len(self._ragged) > _PENDING_RAGGED
+
+    def __call__(self, row: pv.InvalidRow) -> str:
+        """Takes one record; tells pyarrow to leave it out, or to give up."""
+        number = self._layout.first_row + row.number - 1  # pyarrow counts what it was given, from 1
+        record = next(csvscan.records(row.text.encode(), self._layout.delimiter), None)
+        self._rows.append(number)
+        if record and record.filled:
+            self._ragged.append(RaggedRow(number, record.cells))
+        else:
+            self._blank += 1
+        return "error" if self.too_many else "skip"
+
+    def numbers(self, count: int) -> npt.NDArray[np.int64]:
+        """The numbers of the next `count` records that do fit."""
+        misfits = np.array(self._rows, dtype=np.int64)
+        numbers = np.arange(self._last + 1, self._last + 1 + count + misfits.size, dtype=np.int64)
+        fitting = numbers[~np.isin(numbers, misfits)] if misfits.size else numbers
+        self._last = int(fitting[count - 1]) if count else self._last
+        return fitting[:count]
+
+    def taken(self) -> tuple[tuple[RaggedRow, ...], int]:
+        """The ragged rows up to the next one that may fit, and the number of blank ones; they are forgotten here."""
+        end = int(np.searchsorted(self._rows, self._last, side="right"))
+        while end < len(self._rows) and self._rows[end] == self._last + 1:
+            self._last, end = self._last + 1, end + 1
+        self._rows = self._rows[end:]
+        ragged = tuple(row for row in self._ragged if row.row <= self._last)
+        self._ragged = self._ragged[len(ragged) :]
+        return ragged, end - len(ragged)
+
+
+def _csv_batches(layout: Layout) -> Iterator[Batch]:
+    misfits = _Misfits(layout)
+    for table in _parsed(layout, misfits):
+        rows = misfits.numbers(len(table))
+        yield _without_blank(Batch(rows, table, *misfits.taken()))
+    empty = pa.record_batch([pa.array([], pa.string())] * layout.width, names=_names(layout.width))
+    yield Batch(np.empty(0, dtype=np.int64), empty, *misfits.taken())
+
+
+def _without_blank(batch: Batch) -> Batch:
+    blank = _blank_positions(batch.table)
+    if not blank.size:
+        return batch
+    kept = np.delete(np.arange(len(batch.rows)), blank)
+    return Batch(batch.rows[kept], batch.table.take(pa.array(kept)), batch.ragged, batch.blank + blank.size)
+
+
+def _names(width: int) -> list[str]:
+    return [f"c{position}" for position in range(width)]
+
+
+def _parsed(layout: Layout, misfits: _Misfits) -> Iterator[pa.RecordBatch]:
+    """Records as wide as the header, blank lines among them; the others go to `misfits`."""
+    names = _names(layout.width)
+    # Numbers of records are to be had with one thread only.
+    reading = pv.ReadOptions(use_threads=False, block_size=layout.block_bytes, column_names=names)
+    parsing = pv.ParseOptions(
+        delimiter=layout.delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=misfits
+    )
+    converting = pv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        strings_can_be_null=False,
+        quoted_strings_can_be_null=False,
+        null_values=[],
+    )
+    with _text(layout) as file:
+        try:
+            yield from pv.open_csv(file, reading, parsing, converting)
+        except pa.ArrowInvalid as error:
+            if misfits.too_many:
+                raise InputError(
+                    f"more than {_PENDING_RAGGED:,} rows at a stretch don't have the {layout.width} cells of the "
+                    "header; set header_row or delimiter, or mend the file"
+                ) from None
+            raise InputError(f"{DISAGREE} ({' '.join(str(error).split())[:200]})") from None
+
+
+@contextmanager
+def _text(layout: Layout) -> Iterator[Any]:
+    """The file as UTF-8 text from the first data record on."""
+    if layout.encoding.is_utf8:
+        with pa.OSFile(str(layout.path), "rb") as file:
+            file.seek(layout.encoding.bom_bytes + layout.start_byte)
+            yield file
+        return
+    with layout.path.open("rb") as raw, io.BufferedReader(decode.Utf8Reader(raw, layout.encoding)) as text:
+        left = layout.start_byte
+        while left and (passed := text.read(min(left, _COPY_BYTES))):
+            left -= len(passed)
+        yield text
+
+
+def _sheet_batches(layout: Layout, spool: Path) -> Iterator[Batch]:
+    """The rows of a sheet from the first data row on; blank ones are not in the spool."""
+    for batch in workbook.stream(spool):
+        data = batch.slice(int(np.searchsorted(batch.column(0).to_numpy(), layout.first_row)))
+        table = pa.record_batch(data.columns[1:], names=_names(layout.width))
+        yield Batch(data.column(0).to_numpy(), table, (), 0)

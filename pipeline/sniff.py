@@ -1,0 +1,66 @@
+"""What a file is, by its content: its name's extension may lie."""
+
+from __future__ import annotations
+
+import mmap
+import re
+import zipfile
+from pathlib import Path
+
+from pipeline.model import InputError
+
+SNIFF_BYTES = 64 << 10
+
+_OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_BIFF = (b"\x09\x00\x04\x00", b"\x09\x02\x06\x00", b"\x09\x04\x06\x00", b"\x09\x08\x08\x00", b"\x09\x08\x10\x00")
+_FOREIGN = (  # what a file begins with, what it is, what to do
+    (re.compile(rb"PK\x03\x04|PK\x05\x06"), "a ZIP archive", "unpack it and name the list inside"),
+    (re.compile(rb"\x1f\x8b|BZh\d|\x28\xb5\x2f\xfd|\xfd7zXZ"), "compressed", "decompress it first"),
+    (re.compile(rb"%PDF-"), "a PDF document", "export the list as CSV or .xlsx"),
+    (re.compile(rb"\{\\rtf"), "a rich text document", "export the list as CSV or .xlsx"),
+    (re.compile(rb"PAR1|ARROW1"), "a Parquet or Arrow file", "export the list as CSV or .xlsx"),
+    (re.compile(rb"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|meta)\b"),
+     "a web page (HTML), whatever its name says", "open it in Excel and save it as .xlsx"),
+    (re.compile(rb"\s*<\?xml\b"), "XML", "open it in Excel and save it as .xlsx"),
+    (re.compile(rb"\s*[\[{]\s*([\[{]|\"[^\"]*\"\s*:)"), "JSON", "export the list as CSV or .xlsx"),
+)  # fmt: skip
+
+
+def kind_of(path: Path, head: bytes) -> str:
+    """The format of the file that begins with `head`: csv, xlsx, xls, xlsb or ods.
+
+    Raises InputError for what is no list at all.
+    """
+    if head.startswith(_OLE2):
+        _refuse_encrypted(path)
+        return "xls"
+    if head.startswith(_BIFF):
+        raise InputError("it is in a format of Excel before 1993; open it in Excel and save it as .xlsx")
+    if head.startswith(b"PK\x03\x04") and (kind := _zip_kind(path)):
+        return kind
+    text = re.sub(rb"^\xef\xbb\xbf", b"", head)
+    for begins, what, then in _FOREIGN:
+        if begins.match(text):
+            raise InputError(f"it is {what}; {then}")
+    return "csv"
+
+
+def _zip_kind(path: Path) -> str | None:
+    """The kind of workbook in a ZIP archive, None where it is another archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.lower().replace("\\", "/").lstrip("/") for name in archive.namelist()}
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        raise InputError("it is a damaged workbook or archive; save or copy it again") from None
+    if "content.xml" in names:
+        return "ods"
+    if any(name.startswith("xl/") and name.endswith("workbook.bin") for name in names):
+        return "xlsb"
+    return "xlsx" if "[content_types].xml" in names or any(name.startswith("xl/") for name in names) else None
+
+
+def _refuse_encrypted(path: Path) -> None:
+    """Raises for an .xlsx with a password: an OLE container whose directory names the package that is encrypted."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find("EncryptedPackage".encode("utf-16-le")) >= 0:
+            raise InputError("the workbook is protected by a password; save it without one")
