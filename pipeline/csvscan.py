@@ -211,8 +211,8 @@ class Scanner:
         if nul >= 0:
             self._refuse("a NUL byte; remove it, or set encoding if the text is UTF-16 or UTF-32", nul, window, ends)
         self._count(window, ends)
-        if quotes.size % 2:
-            self._inside = not self._inside
+        self._inside ^= bool(quotes.size % 2)
+        if self._inside and quotes.size:
             self._opened_row = self._records + int(np.searchsorted(ends, quotes[-1])) + 1
         self._records += ends.size
         self._lines += window.newlines.size

@@ -89,6 +89,8 @@ def _named(record: Record, notes: tuple[str, ...], first_column: int) -> Header:
     _refuse_duplicates(names, record.row, first_column, hint)
     kept = tuple(position for position, name in enumerate(names) if name)
     blank = tuple(position for position, name in enumerate(names) if not name)
+    if blank:
+        notes += (f"{len(blank)} columns without a name are empty and left out",)
     if tuple(names[position] for position in kept[-3:]) == REJECTED_COLUMNS and len(kept) > len(REJECTED_COLUMNS):
         kept = kept[:-3]
         notes += (f"columns left out: {', '.join(REJECTED_COLUMNS)}; they are ours, from an earlier run",)

@@ -167,7 +167,7 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str]) -> Plan:
     if mapping.unmapped == "custom":
         fields |= _custom_fields(operation, left, fields, name)
     notes = (f"columns not sent: {', '.join(left)}",) if left and mapping.unmapped == "ignore" else ()
-    return Plan(operation, _assignments(operation, fields), _limits(operation, mapping), mapping.policy, notes)
+    return Plan(operation, _assignments(operation, fields, name), _limits(operation, mapping), mapping.policy, notes)
 
 
 def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
@@ -224,7 +224,7 @@ def _unmapped_values(field: str, origin: FieldSource, raw: pa.Array, missed: pa.
 def _fill_template(template: str, frame: pd.DataFrame) -> pa.Array:
     """The template per row; "" where all of its columns are empty."""
     parts: list[pa.Array | str] = []
-    anything = pa.array([False] * len(frame))
+    anything = pa.repeat(False, len(frame))
     for literal, column in _template_parts(template):
         if column is None:
             parts.append(pa.scalar(literal))
@@ -260,11 +260,11 @@ def _columns_of(origin: FieldSource) -> list[str]:
     return []
 
 
-def _assignments(operation: Operation, fields: Mapping[str, FieldSource]) -> tuple[Assignment, ...]:
+def _assignments(operation: Operation, fields: Mapping[str, FieldSource], mapping: str) -> tuple[Assignment, ...]:
     """In the declaration's order, then the rest by name; fields that the declaration requires are always there."""
     required = [f.name for f in operation.fields if f.required and f.name not in fields]
     if required:
-        raise UserError(f"{operation.name} needs {', '.join(required)}: add it under [fields] in the mapping")
+        raise UserError(f"mapping {mapping}: {operation.name} needs {', '.join(required)}: add it under [fields]")
     documented = [name for name in operation.by_name if name in fields]
     others = sorted(set(fields) - set(documented))
     return tuple(_assignment(operation, name, fields[name]) for name in (*documented, *others))

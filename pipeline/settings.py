@@ -100,6 +100,12 @@ def credentials(settings: Settings, vendor: Vendor) -> dict[str, str]:
     raise UserError(f"no credentials for {vendor.name}: set {wanted} in the environment (see: leads config)")
 
 
+def secrets_in(credentials: Mapping[str, str], vendor: Vendor) -> set[str]:
+    """The values among `credentials` that must not be seen."""
+    secret = {c.parameter for alternative in vendor.credentials for c in alternative if c.secret}
+    return {value for parameter, value in credentials.items() if parameter in secret}
+
+
 def account(settings: Settings, vendor: Vendor) -> str:
     """The account's name, "" where it is not set."""
     return _plain(getattr(settings, vendor.account))

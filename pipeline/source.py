@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -390,7 +390,7 @@ def _inspect_sheet(path: Path, options: SourceOptions, sheet: workbook.Sheet, sp
     counts.add_all(layout)
     counts.blank = sheet.last_row - first.row + 1 - counts.rows
     _refuse_useless(counts, header)
-    return _Inspected(header, layout, counts, _sha256(path), sheet.notes, sheet)
+    return _Inspected(header, layout, counts, _sha256(path), sheet.notes + _number_notes(sheet), sheet)
 
 
 def _sheet_head(spool: Path, options: SourceOptions) -> list[Record]:
@@ -401,9 +401,10 @@ def _sheet_head(spool: Path, options: SourceOptions) -> list[Record]:
     return [Record(row, tuple(cells)) for row, *cells in islice(rows, limit)]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _number_notes(sheet: workbook.Sheet) -> tuple[str, ...]:
+    if not sheet.large_numbers:
+        return ()
+    return (f"{sheet.large_numbers} numeric cells are 2^53 or more: Excel may have changed their last digits",)
 
 
 # --- Both passes ---

@@ -122,6 +122,7 @@ def send(
         wire = Wire(
             url=_target(job).url,
             credentials=credentials,
+            secrets=settings.secrets_in(credentials, job.operation.vendor),
             transport=transport,
             timeout_seconds=job.timeout_seconds,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from pipeline.model import Judgement, Reply, UserError
 from schemas.spec import Verdict
 
 CONNECT_SECONDS = 10.0
+REDACTED = "[secret]"
 
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _URL = re.compile(r"\S*://\S*")
@@ -67,6 +68,8 @@ def judge_failure(error: httpx.TransportError) -> Judgement:
 class Wire:
     """Posts forms to one endpoint, with the credentials, which are kept out of URL, repr and errors.
 
+    No reply or error carries one of `secrets` further: by default all of the credentials' values.
+
     Calls `transport` directly: an httpx.AsyncClient around it would cost 80 to 170 µs of processor more per
     request (measured: 20 µs here, 100 µs by its `send`, 190 µs by its `post`). Whoever made the transport closes it.
     """
@@ -78,10 +81,16 @@ class Wire:
         credentials: Mapping[str, str],
         transport: httpx.AsyncBaseTransport,
         timeout_seconds: float,
+        secrets: Collection[str] | None = None,
     ) -> None:
         self._url = httpx.URL(url)
         self._credentials = urlencode(credentials).encode()
-        self._secrets = {text for value in credentials.values() for text in (value, quote_plus(value)) if text}
+        self._secrets = {
+            text
+            for value in (credentials.values() if secrets is None else secrets)
+            for text in (value, quote_plus(value))
+            if text
+        }
         self._transport = transport
         self._headers = (
             (b"Host", self._url.netloc),
@@ -114,7 +123,7 @@ class Wire:
         except httpx.DecodingError:
             failure = httpx.RemoteProtocolError("the reply can't be decompressed")
         else:
-            return _reply(response, content)
+            return self._reply(response, content)
         raise failure  # outside the handler: the original may hold the request, so it is not chained
 
     def _request(self, body: bytes) -> httpx.Request:
@@ -125,6 +134,19 @@ class Wire:
             headers=[*self._headers, (b"Content-Length", b"%d" % len(form))],
             stream=httpx.ByteStream(form),
             extensions=self._extensions,
+        )
+
+    def _reply(self, response: httpx.Response, content: bytes) -> Reply:
+        """The reply as text. A server that echoes a secret does not get it into our reports."""
+        content_type = response.headers.get("content-type", "")
+        body = _decoded(content, content_type)
+        for secret in self._secrets:
+            body = body.replace(secret, REDACTED)
+        return Reply(
+            http_status=response.status_code,
+            body=body,
+            content_type=content_type,
+            retry_after=response.headers.get("retry-after", ""),
         )
 
     def _bare(self, error: httpx.TransportError) -> httpx.TransportError:
@@ -179,16 +201,6 @@ async def _content(response: httpx.Response) -> bytes:
         return await response.aread()
     finally:
         await response.aclose()
-
-
-def _reply(response: httpx.Response, content: bytes) -> Reply:
-    content_type = response.headers.get("content-type", "")
-    return Reply(
-        http_status=response.status_code,
-        body=_decoded(content, content_type),
-        content_type=content_type,
-        retry_after=response.headers.get("retry-after", ""),
-    )
 
 
 def _decoded(content: bytes, content_type: str) -> str:

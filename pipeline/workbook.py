@@ -62,8 +62,9 @@ class RefusedError(Exception):
 def convert(
     path: Path, kind: str, sheet: str | None, spool_dir: Path, bounds: Bounds | None = None
 ) -> tuple[Sheet, Path]:
-    """The sheet chosen of a workbook of this kind (xlsx, xls, xlsb, ods), and an Arrow stream (mode 0600) in `spool_dir`: `row` int64 and text columns c0, c1, ….
+    """The sheet chosen of a workbook of this kind (xlsx, xls, xlsb, ods), and its text in `spool_dir`.
 
+    The text is an Arrow stream, mode 0600: `row` int64, then columns c0, c1, … of the used range.
     Raises InputError where the workbook can't be parsed or where no sheet can be chosen.
     """
     bounds = bounds or Bounds()

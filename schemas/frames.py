@@ -126,19 +126,19 @@ def _given(series: pd.Series) -> pa.Array:
 
 def _filled(frame: pd.DataFrame, name: str) -> pa.Array:
     if name not in frame:
-        return pa.array([False] * len(frame))
+        return pa.repeat(False, len(frame))
     return _given(frame[name])
 
 
 def _any_filled(frame: pd.DataFrame, names: Sequence[str]) -> pa.Array:
-    anywhere = pa.array([False] * len(frame))
+    anywhere = pa.repeat(False, len(frame))
     for name in names:
         anywhere = pc.or_(anywhere, _filled(frame, name))
     return anywhere
 
 
 def _all_or_none(frame: pd.DataFrame, names: Sequence[str]) -> pa.Array:
-    every = pa.array([True] * len(frame))
+    every = pa.repeat(True, len(frame))
     for name in names:
         every = pc.and_(every, _filled(frame, name))
     return pc.equal(every, _any_filled(frame, names))
@@ -146,7 +146,7 @@ def _all_or_none(frame: pd.DataFrame, names: Sequence[str]) -> pa.Array:
 
 def _has(frame: pd.DataFrame, name: str, values: Sequence[str], default: str = "") -> pa.Array:
     if name not in frame:
-        return pa.array([default in values] * len(frame))
+        return pa.repeat(default in values, len(frame))
     column = _arrow(frame[name])
     actual = pc.if_else(pc.equal(column, ""), default, column)
     return pc.is_in(actual, value_set=pa.array(list(values)))

@@ -1,0 +1,59 @@
+"""What the tests of the core start from: text frames, mappings bound to a header, chunks of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pyarrow as pa
+
+from pipeline import mapping
+from pipeline.clean import CleanOptions
+from pipeline.mapping import Plan
+from pipeline.payloads import Target
+from pipeline.validate import Checked, Validator
+
+TEXT = pd.ArrowDtype(pa.string())
+TARGET = Target("https://api.example.test/HttpImport/InjectLead.php", "acc-1")
+
+INSERT = """
+operation = "InsertLead"
+[fields]
+PrimaryPhone = "Phone"
+Campaign = { value = "Spring" }
+"""
+UPDATE = """
+operation = "UpdateLead"
+[fields]
+SearchField = "By"
+Identifier = "Id"
+City = "City"
+"""
+
+
+def text_frame(columns: Mapping[str, Sequence[str]], first_row: int = 2) -> pd.DataFrame:
+    """A chunk's frame as a source gives it: text, and the row numbers as index."""
+    rows = len(next(iter(columns.values())))
+    index = pd.Index(range(first_row, first_row + rows), dtype="int64", name="row")
+    return pd.DataFrame({name: pd.Series(list(cells), dtype=TEXT).array for name, cells in columns.items()}, index)
+
+
+def plan(toml: str, *headers: str) -> Plan:
+    """The mapping in `toml` bound to `headers`."""
+    return mapping.bind(mapping.parse(toml, "list.toml"), "list.toml", headers)
+
+
+def mapped(toml: str, columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The columns under the vendor's names, not cleaned."""
+    return mapping.apply(plan(toml, *columns), text_frame(columns)).frame
+
+
+def validator(toml: str, *headers: str, options: CleanOptions | None = None) -> Validator:
+    """The validator of the mapping in `toml`, bound to `headers`."""
+    return Validator.of(plan(toml, *headers), options or CleanOptions())
+
+
+def checked(toml: str, columns: Mapping[str, Sequence[str]], options: CleanOptions | None = None) -> Checked:
+    """The columns mapped, cleaned and checked."""
+    judge = validator(toml, *columns, options=options)
+    return judge.check(mapping.apply(judge.plan, text_frame(columns)))

@@ -1,0 +1,483 @@
+import csv
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import source
+from pipeline.csvscan import Record, Scanner, records
+from pipeline.decode import Encoding
+from pipeline.model import InputError, UserError
+from pipeline.rows import Layout, batches
+from pipeline.source import REJECTED_COLUMNS, SourceOptions
+
+CORPORA = os.environ.get("LEADS_CORPORA")
+
+
+def no_pause(seconds: float) -> None:
+    """The second look comes at once."""
+
+
+def inspect(path: Path, **options):
+    return source.inspect(path, SourceOptions(**options), path.parent, pause=no_pause)
+
+
+def read(path: Path, **options):
+    """(inspection, cells by row, ragged cells by row)"""
+    found = inspect(path, **options)
+    cells, ragged = {}, {}
+    for chunk in source.read(found, SourceOptions(**options)):
+        assert list(chunk.frame.columns) == list(found.columns)
+        assert chunk.frame.index.name == "row"
+        assert chunk.frame.index.dtype == np.int64
+        assert all(dtype == pd.ArrowDtype(pa.string()) for dtype in chunk.frame.dtypes)
+        cells |= dict(zip(chunk.frame.index.tolist(), chunk.frame.itertuples(index=False, name=None), strict=True))
+        ragged |= {row.row: row.cells for row in chunk.ragged}
+    return found, cells, ragged
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content: bytes | str, name: str = "list.csv", encoding: str = "utf-8") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+        return path
+
+    return write
+
+
+def refused(path: Path, **options) -> str:
+    """What the user is told: one line that names the file."""
+    with pytest.raises(InputError) as caught:
+        read(path, **options)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+    return text.removeprefix(f"{path}: ")
+
+
+# --- What must always hold ---
+
+CELL = st.text(st.sampled_from("ab1 ,;|\t\"'\n\rüß€é"), max_size=6)
+EXOTIC = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
+TABLES = st.integers(2, 4).flatmap(
+    lambda width: st.lists(st.lists(CELL | EXOTIC, min_size=width, max_size=width), min_size=1, max_size=8)
+)
+WESTERN = st.integers(2, 3).flatmap(
+    lambda width: st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1, max_size=5)
+)
+
+
+def written(table, encoding, bom, **dialect) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, **dialect).writerows([[f"c{i}" for i in range(len(table[0]))], *table])
+    return bom + text.getvalue().encode(encoding)
+
+
+def given_back(path, table, **options):
+    filled = {row: tuple(cells) for row, cells in enumerate(table, start=2) if any(cell.strip() for cell in cells)}
+    if not filled:
+        assert "no rows" in refused(path, header_row=1, **options)
+        return
+    found, cells, ragged = read(path, header_row=1, **options)
+    assert cells == filled
+    assert not ragged
+    assert (found.rows, found.blank_rows, found.last_row) == (len(filled), len(table) - len(filled), max(filled))
+
+
+ROUND_TRIP = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@ROUND_TRIP
+@given(
+    table=TABLES,
+    encoding=st.sampled_from(
+        [("utf-8", b"", None), ("utf-8", b"\xef\xbb\xbf", None), ("utf-16-le", b"\xff\xfe", None),
+         ("utf-16-be", b"\xfe\xff", None), ("utf-32-le", b"\xff\xfe\0\0", None), ("utf-16-le", b"", "utf-16-le"),
+         ("gb18030", b"", "gb18030")]
+    ),
+    delimiter=st.sampled_from(",;|\t^"),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)  # fmt: skip
+def test_what_csv_writer_wrote_is_read_back(tmp_path, table, encoding, delimiter, end, quoting):
+    """Any table comes back cell for cell, under the row numbers its user counts, whatever the dialect."""
+    codec, bom, given_encoding = encoding
+    path = tmp_path / "any.csv"
+    path.write_bytes(written(table, codec, bom, delimiter=delimiter, lineterminator=end, quoting=quoting))
+    given_back(path, table, delimiter=delimiter, encoding=given_encoding)
+
+
+@ROUND_TRIP
+@given(table=WESTERN)
+def test_cp1252_is_read_back_when_given(tmp_path, table):
+    """A Windows export comes back as it was typed."""
+    path = tmp_path / "any.csv"
+    path.write_bytes(written(table, "cp1252", b""))
+    given_back(path, table, delimiter=",", encoding="cp1252")
+
+
+TORN = st.text(st.sampled_from('a"", \n\r'), min_size=1, max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=TORN, size=st.integers(1, 7))
+def test_scan_does_not_depend_on_blocks(text, size):
+    """However a text is cut into blocks, the scan finds the same."""
+    assert scanned(text.encode(), size) == scanned(text.encode(), 1000)
+
+
+def scanned(text: bytes, size: int):
+    scanner = Scanner(",")
+    try:
+        for start in range(0, len(text), size):
+            scanner.feed(text[start : start + size])
+        return scanner.finish()
+    except InputError as error:
+        return str(error)
+
+
+@ROUND_TRIP
+@given(text=TORN)
+def test_three_readings_agree(tmp_path, text):
+    """What the scan lets pass, pyarrow and our own splitter cut into the same records and cells."""
+    structure = scanned(text.encode(), 1000)
+    if isinstance(structure, str):
+        return
+    split = list(records(text.encode(), ","))
+    assert len(split) == structure.records
+    path = tmp_path / "torn.csv"
+    path.write_bytes(text.encode())
+    layout = Layout(path, Encoding("utf-8", "utf-8"), ",", len(split[0].cells), (), 1, 0, 1 << 20)
+    found, blank = {}, 0
+    for batch in batches(layout):
+        columns = [column.to_pylist() for column in batch.table.columns]
+        found |= dict(zip(batch.rows.tolist(), zip(*columns, strict=True), strict=True))
+        found |= {row.row: row.cells for row in batch.ragged}
+        blank += batch.blank
+    assert found == {record.row: record.cells for record in split if record.filled}
+    assert blank == len(split) - len(found)
+
+
+# --- Numbers of rows ---
+
+
+def test_rows_are_numbered_as_their_user_counts(file):
+    """`sep=` line, title, blank and header records count; a newline in quotes does not."""
+    path = file('sep=;\nMay leads\n\nName;Phone\nAnn;1\n\n"Bob\nJr";2\n')
+    found, cells, _ = read(path)
+    assert cells == {5: ("Ann", "1"), 7: ("Bob\nJr", "2")}
+    assert (found.delimiter, found.header_row, found.first_row, found.last_row) == (";", 4, 5, 7)
+    assert found.blank_rows == 1
+
+
+def test_numbers_hold_across_blocks_with_ragged_and_blank_rows(file, monkeypatch):
+    """Ragged and blank rows take numbers, in every block."""
+    monkeypatch.setattr(source, "_BLOCK_BYTES", 64)
+    lines = ["a,b", *(("x", "1,2,3", "", " ", ",", f"{n},{n}", f"{n},{n}", f"{n},{n}")[n % 8] for n in range(400))]
+    _, cells, ragged = read(file("\n".join(lines) + "\n"))
+    assert cells == {n + 2: (str(n), str(n)) for n in range(400) if n % 8 in (5, 6, 7)}
+    assert ragged == {n + 2: ("x",) if n % 8 == 0 else ("1", "2", "3") for n in range(400) if n % 8 in (0, 1)}
+
+
+def test_ragged_rows_keep_their_cells(file):
+    """A row with too many or too few cells is no part of the frame, and its cells stay."""
+    found, cells, ragged = read(file('a,b\n1,2\n"x\ny",2,"3 ""z"""\n4\n5,6\n7,8\n'))
+    assert list(cells) == [2, 5, 6]
+    assert ragged == {3: ("x\ny", "2", '3 "z"'), 4: ("4",)}
+    assert (found.rows, found.ragged_rows) == (5, 2)
+
+
+def test_blank_rows_are_dropped_and_counted(file):
+    """Rows of whitespace are dropped wherever they are; data after them is read."""
+    found, cells, _ = read(file("a,b\n1,2\n\n , \n   \n,\n3,4\n\n\n"))
+    assert cells == {2: ("1", "2"), 7: ("3", "4")}
+    assert found.blank_rows == 6
+
+
+def test_a_record_longer_than_a_block_is_read(file):
+    """Blocks grow with the longest record."""
+    note = "long " * 1_200_000
+    _, cells, _ = read(file(f'a,b\n1,"{note}"\n'))
+    assert cells == {2: ("1", note)}
+
+
+def test_a_record_beyond_the_bound_is_refused(file, monkeypatch):
+    """A record that no list has is refused with its row."""
+    monkeypatch.setattr(source, "_MAX_RECORD_BYTES", 100)
+    assert refused(file(f"a,b\n1,2\n1,{'x' * 200}\n")).startswith("row 3 has 204 bytes")
+
+
+# --- Text ---
+
+
+@pytest.mark.parametrize(
+    ("bom", "codec", "how"),
+    [(b"\xef\xbb\xbf", "utf-8", "bom"), (b"\xff\xfe", "utf-16-le", "bom"), (b"\xfe\xff", "utf-16-be", "bom"),
+     (b"\0\0\xfe\xff", "utf-32-be", "bom"), (b"", "utf-8", "utf-8"), (b"", "utf-16-le", "detected"),
+     (b"", "utf-16-be", "detected"), (b"", "cp1252", "detected")],
+)  # fmt: skip
+def test_encoding_is_found(file, bom, codec, how):
+    """By its mark, as UTF-8, or detected; the mark is no part of the first header."""
+    path = file(bom + "Näme,Phone\nZoë,1\nRenée,2\n".encode(codec))
+    found, cells, _ = read(path)
+    assert found.columns == ("Näme", "Phone")
+    assert cells == {2: ("Zoë", "1"), 3: ("Renée", "2")}
+    assert (found.encoding, found.encoding_how) == (codec, how)
+
+
+def test_encoding_is_judged_by_the_whole_file(file):
+    """ASCII for two megabytes and then cp1252 is cp1252."""
+    text = "a,b\n" + "1,2\n" * 500_000 + "Zoë,3\n"
+    found, cells, _ = read(file(text, encoding="cp1252"))
+    assert found.encoding == "cp1252"
+    assert cells[500_002] == ("Zoë", "3")
+
+
+def test_shift_jis_is_detected(file):
+    """Text that cp1252 can't be is taken for what charset-normalizer finds."""
+    text = "id,名前\n1,サウロンは、トールキンの中つ国を舞台とした小説\n2,『指輪物語』の登場人物。冥王とも呼ばれる\n"
+    found, cells, _ = read(file(text, encoding="cp932"))
+    assert cells[2][1].startswith("サウロン")
+    assert found.encoding_how == "detected"
+
+
+def test_an_encoding_that_cannot_be_told_is_refused(file):
+    """Greek in one byte a letter could be several scripts."""
+    path = file("id,name\n1,Αθήνα Πάτρα\n2,Θεσσαλονίκη\n", encoding="iso8859_7")
+    assert "its encoding can't be told; set encoding" in refused(path)
+    assert read(path, encoding="iso8859_7")[1][3] == ("2", "Θεσσαλονίκη")
+
+
+def test_utf8_with_one_damaged_character_is_refused(file):
+    """Read as cp1252 every name would be wrong."""
+    path = file("name,n\nZoë,1\nRenée,2\n".encode() + b"Jos\xe9,3\n")
+    assert "UTF-8 with damaged characters" in refused(path)
+
+
+def test_a_given_encoding_is_proved(file):
+    """What does not decode is named by its line."""
+    path = file(b"a,b\n1,2\n3,\x81\n")
+    assert refused(path, encoding="cp1252").startswith("line 3 is not cp1252 (given)")
+
+
+@pytest.mark.parametrize("name", ["klingon", "rot13", "base64"])
+def test_an_unknown_encoding_is_a_usage_error(file, name):
+    """A name that is no text encoding is the user's option, not the file."""
+    with pytest.raises(UserError, match="is not an encoding") as caught:
+        inspect(file("a,b\n1,2\n"), encoding=name)
+    assert caught.value.exit_code == 2
+
+
+def test_null_tokens_become_empty(file):
+    """Cells that say nothing become "", and without tokens text stays text."""
+    path = file("a,b\nNA,None\n null ,x\n")
+    assert read(path)[1] == {2: ("NA", "None"), 3: (" null ", "x")}
+    assert read(path, null_tokens=("NA", "null"))[1] == {2: ("", "None"), 3: ("", "x")}
+
+
+# --- Delimiter and header ---
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter", "columns"),
+    [("a;b\n1,5;2\n3,5;4\n", ";", ("a", "b")), ("a\tb, c\n1\t2\n", "\t", ("a", "b, c")),
+     ("a|b\nx, y|2\nx, z|3\n", "|", ("a", "b")), ('a,b\n"x;y;z",1\n"x;y;z",2\n', ",", ("a", "b")),
+     ("name\nAnn\nBob\n", ",", ("name",)), ('name\n"Smith, Ann"\n', ",", ("name",)),
+     ("sep=|\na,b|c\n1|2\n", "|", ("a,b", "c")), ("Report, May\nx;y;z\n1;2;3\n4;5;6\n", ";", ("Report, May",))],
+)  # fmt: skip
+def test_delimiter_is_found(file, text, delimiter, columns):
+    """By records of one width that begin with the header; quoted delimiters don't count."""
+    path = file(text)
+    if columns == ("Report, May",):
+        found = inspect(path)
+        assert (found.delimiter, found.header_row, found.columns) == (";", 2, ("x", "y", "z"))
+        return
+    found = inspect(path)
+    assert (found.delimiter, found.columns) == (delimiter, columns)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [("name\nSmith, Ann\nBob\nEve\nJoe\n", "row 2 contains ','"), ("a,b;c\n1,2;3\n", "both ',' and ';'")],
+)
+def test_an_undecided_delimiter_is_refused(file, text, finding):
+    """The finding is told, and the option that settles it."""
+    told = refused(file(text))
+    assert finding in told
+    assert "set delimiter" in told
+
+
+@pytest.mark.parametrize("delimiter", ["", ",,", '"', "\n", "§"])
+def test_a_delimiter_that_cannot_be_one_is_a_usage_error(file, delimiter):
+    """One ASCII character."""
+    with pytest.raises(UserError, match="can't be used"):
+        inspect(file("a,b\n1,2\n"), delimiter=delimiter)
+
+
+def test_a_given_delimiter_beats_the_sep_line(file):
+    """The `sep=` line is row 1 all the same."""
+    assert read(file("sep=;\na^b\n1^2\n"), delimiter="^")[1] == {3: ("1", "2")}
+
+
+def test_headers_are_stripped_and_nothing_else(file):
+    """Whitespace and NBSP around a name go; a newline within it stays."""
+    assert inspect(file('" a ",\u00a0b\u00a0,"c\nd"\n1,2,3\n')).columns == ("a", "b", "c\nd")
+
+
+def test_without_a_header_columns_have_numbers(file):
+    """header_row = 0: every record is data."""
+    found, cells, _ = read(file("Ann,5551234567\nBob,5551234568\n"), header_row=0)
+    assert found.columns == ("1", "2")
+    assert cells == {1: ("Ann", "5551234567"), 2: ("Bob", "5551234568")}
+
+
+def test_a_header_that_looks_like_data_is_pointed_out(file):
+    """A phone number among the names."""
+    assert "set header_row = 0" in " ".join(inspect(file("Ann,(555) 123-4567\nBob,2\n")).notes)
+
+
+def test_a_header_row_is_taken_as_given(file):
+    """What stands above it is left out."""
+    path = file("x,y\nz,w\na,b\n1,2\n")
+    assert read(path, header_row=3)[1] == {4: ("1", "2")}
+    assert "there is no such row" in refused(path, header_row=9)
+
+
+def test_duplicate_headers_are_refused_by_position(file):
+    """pandas would rename the second."""
+    assert refused(file("a,b,a \n1,2,3\n")) == "row 1, the header: columns 1 and 3 are both named 'a'; rename one"
+
+
+def test_a_column_without_a_name_must_be_empty(file):
+    """Empty, it is dropped with a note; with data, it is refused with the row."""
+    found, cells, _ = read(file("a,,b,\n1, ,2,\n3,,4,\n"))
+    assert found.columns == ("a", "b")
+    assert cells == {2: ("1", "2"), 3: ("3", "4")}
+    assert "2 columns without a name" in found.notes[0]
+    assert refused(file("a,,b\n1,,2\n3,x,4\n")).startswith("column 2 has no name in the header (row 1), and holds")
+
+
+def test_columns_of_an_earlier_run_are_left_out(file):
+    """A rejected file loads again as it is."""
+    found, cells, _ = read(file(f"a,{','.join(REJECTED_COLUMNS)}\n1,7,invalid,bad\n"))
+    assert found.columns == ("a",)
+    assert cells == {2: ("1",)}
+    assert "_problems" in found.notes[0]
+
+
+# --- What is refused ---
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "it is empty"),
+        ("\n\n \n", "it holds no rows"),
+        ("a,b\n", "it has no rows below the header"),
+        ("a,b\n\n,\n", "it has no rows below the header"),
+        ('a,b\n1,2\n3,"x\n4,5\n', "row 3: a quoted cell is never closed"),
+        ('a,b\n"1\n",2\n"a"zz,4\n', "row 3 (line 4): a quoted cell goes on after its closing quote"),
+        ('a,b\n"he said \\"hi\\"",2\n', "row 2: a quoted cell goes on"),
+        ("a,b\n1,2\n3,\0\n", "row 3: a NUL byte"),
+        ("a,b\n1,x\ry\n3,4\n", "row 2: a carriage return without a line feed"),
+        ("a,b\n1\n2\n3,4\n", "2 of 3 rows don't have the 2 cells of the header"),
+        ("a,b,c\n1,2,3\n4,5,6\n7,8", "row 4, the last, has too few cells and no line end"),
+        ("<html><table><tr><td>x", "it is a web page (HTML)"),
+        ('<?xml version="1.0"?><Workbook/>', "it is XML"),
+        ('[{"a": 1}]', "it is JSON"),
+        (b"\x1f\x8b\x08\0", "it is compressed"),
+        (b"%PDF-1.4", "it is a PDF document"),
+        (b"\x09\x08\x10\x00\x00\x06", "it is in a format of Excel before 1993"),
+        (b"PK\x03\x04 and no more", "it is a damaged workbook or archive"),
+    ],
+)
+def test_an_unusable_file_is_refused_with_its_place(file, text, told):
+    """One line says what, where, and what to do."""
+    assert refused(file(text)).startswith(told)
+
+
+def test_quotes_within_unquoted_cells_are_data(file):
+    """Inches are not quoting; padding after a closing quote is let be."""
+    _, cells, _ = read(file('a,b\n5\' 10",27" TV\n"x, y"  ,"z" \n1,2\n'))
+    assert cells == {2: ("5' 10\"", '27" TV'), 3: ("x, y  ", "z "), 4: ("1", "2")}
+
+
+def test_a_missing_final_newline_is_fine(file):
+    """So long as the last row has all its cells."""
+    assert read(file("a,b\n1,2\n3,"))[1] == {2: ("1", "2"), 3: ("3", "")}
+
+
+def test_ragged_rows_without_end_are_refused_early(file, monkeypatch):
+    """They are not gathered in memory without bound."""
+    monkeypatch.setattr("pipeline.rows._PENDING_RAGGED", 50)
+    assert "at a stretch don't have the 2 cells" in refused(file("a,b\n" + "1,2\n" * 100 + "x\n" * 60), delimiter=",")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    """With what to do."""
+    assert "no such file" in refused(tmp_path / "none.csv")
+    assert "not a file" in refused(tmp_path)
+
+
+def test_a_file_that_is_being_written_is_refused(file):
+    """Two looks differ."""
+    path = file("a,b\n1,2\n")
+
+    def write_on(seconds: float) -> None:
+        with path.open("a") as more:
+            more.write("3,4\n")
+
+    with pytest.raises(InputError, match="still being written"):
+        source.inspect(path, SourceOptions(), path.parent, pause=write_on)
+
+
+def test_an_old_file_is_not_waited_for(file):
+    """A second look is for files that were just changed."""
+    path = file("a,b\n1,2\n")
+    os.utime(path, (1, 1))
+    assert source.inspect(path, SourceOptions(), path.parent, pause=pytest.fail).rows == 1
+
+
+def test_a_file_that_changed_after_inspection_is_refused(file):
+    """What is read is what was inspected."""
+    path = file("a,b\n1,2\n")
+    found = inspect(path)
+    path.write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(InputError, match="changed after it was inspected"):
+        next(source.read(found, SourceOptions()))
+
+
+def test_the_inspection_is_json(file):
+    """All decisions, in plain types."""
+    record = inspect(file("a;b\n1;2\n3\n4;5\n")).as_json()
+    assert record["columns"] == ["a", "b"]
+    assert (record["rows"], record["ragged_rows"], record["delimiter"], record["format"]) == (3, 1, ";", "csv")
+    assert len(record["sha256"]) == 64
+    assert "layout" not in record
+
+
+def test_records_number_from_where_they_start():
+    """The splitter can begin below a `sep=` line, and leaves a record without an end out of a part."""
+    assert [record.row for record in records(b"sep=,\na,b\n1,2\n3", ",", row=2, start=6, whole=False)] == [2, 3]
+    assert next(records(b"a,b\n", ",")) == Record(1, ("a", "b"), 0, 4)
+
+
+@pytest.mark.skipif(not CORPORA, reason="LEADS_CORPORA is not set")
+def test_real_files_are_read_or_refused_in_one_line(tmp_path):
+    """No file of the corpora makes a traceback, and every row counted is read."""
+    for path in sorted(Path(CORPORA or "").glob("[124]_*/**/*")):
+        if not path.is_file():
+            continue
+        try:
+            found = source.inspect(path, SourceOptions(), tmp_path, pause=no_pause)
+            chunks = source.read(found, SourceOptions())
+            assert sum(len(chunk.frame) + len(chunk.ragged) for chunk in chunks) == found.rows
+        except InputError as error:
+            assert "\n" not in str(error)
