@@ -115,7 +115,8 @@ class Watch:
     _unknown: int = 0
     _connected: bool = False
     _refusals: int = 0
-    _credentials: int = 0
+    _credentials: int = 0  # refusals since the last verdict on a lead
+    _admitted: bool = False  # the vendor judged a lead, so it knows us
 
     @property
     def doubts_credentials(self) -> bool:
@@ -126,9 +127,9 @@ class Watch:
     def end(self) -> Halt | None:
         """Why the run as a whole failed: a halt, or the same seen in fewer rows than a halt needs.
 
-        Where nothing but errors was seen, their common cause says more than that they were too many.
+        Where the vendor judged no lead at all, the cause of that says more than that errors were too many.
         """
-        if self._verdicts > self._errors or (self.halt and self.halt.code != _TOO_MANY_ERRORS):
+        if self._admitted or (self.halt and self.halt.code != _TOO_MANY_ERRORS):
             return self.halt
         if self._credentials:
             return _CREDENTIALS
@@ -148,7 +149,7 @@ class Watch:
         if code == "credentials":
             self._saw_credentials()
         elif status in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED):
-            self._credentials = 0
+            self._credentials, self._admitted = 0, True
         if status is Status.UNKNOWN:
             self._saw_unknown()
         elif status in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED, Status.FAILED):

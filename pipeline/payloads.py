@@ -167,19 +167,19 @@ def form(parameters: Mapping[str, pa.Array | str], rows: int) -> pa.StringArray:
     """application/x-www-form-urlencoded bodies; empty values are left out."""
     parts: list[pa.Array] = []
     for name, value in parameters.items():
-        prefix = quote_plus(name) + "="
+        prefix = "&" + quote_plus(name) + "="
         if isinstance(value, str):
             parts.append(pa.array([prefix + quote_plus(value)] * rows, pa.string()))
         else:
             parts.append(_pair(prefix, value))
     if not parts:
         return _blank(rows)
-    return pc.binary_join_element_wise(*parts, "&", null_handling="skip")
+    # Not joined by "&" with nulls skipped: Arrow drops rows whose parts are all null.
+    return pc.utf8_slice_codeunits(pc.binary_join_element_wise(*parts, ""), start=1)
 
 
 def _pair(prefix: str, value: pa.Array) -> pa.Array:
-    given = pc.if_else(pc.equal(value, ""), None, _quoted(value))
-    return pc.binary_join_element_wise(prefix, given, "")
+    return pc.if_else(pc.equal(value, ""), "", pc.binary_join_element_wise(prefix, _quoted(value), ""))
 
 
 def _quoted(values: pa.Array) -> pa.Array:

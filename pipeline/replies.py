@@ -89,7 +89,9 @@ def _search_result(found: object, body: str) -> Judgement:
 
 def _found(lead_id: object, body: str) -> Judgement:
     known = isinstance(lead_id, int | str) and not isinstance(lead_id, bool)
-    return Judgement(Verdict.ACCEPTED, "found", result=_storable(body), lead_id=_storable(str(lead_id)) if known else None)
+    return Judgement(
+        Verdict.ACCEPTED, "found", result=_storable(body), lead_id=_storable(str(lead_id)) if known else None
+    )
 
 
 def _storable(text: str) -> str:

@@ -124,6 +124,8 @@ def inspect(
         kind = kind_of(path, _head(path))
         inspected = _inspect_csv(path, options) if kind == "csv" else _inspect_workbook(path, kind, options, spool_dir)
         if _look(path) != look:
+            if inspected.layout.spool:
+                inspected.layout.spool.unlink(missing_ok=True)
             raise InputError("it changed while it was read; try again when it is complete")
         return _inspection(path, kind, look, inspected)
 

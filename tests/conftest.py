@@ -35,6 +35,8 @@ CREDENTIALS = {"token": TOKEN, "accid": "sandbox"}
 
 # --- Time ---
 
+TICK_SECONDS = 1e-6  # what a turn of the loop takes: on a clock that stands still, rounding can wait for ever
+
 
 class _Selector(selectors.DefaultSelector):
     """Finds what is ready; where nothing is, time passes at once instead of being waited for."""
@@ -42,6 +44,7 @@ class _Selector(selectors.DefaultSelector):
     loop: ClockLoop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.loop.now += TICK_SECONDS
         if self.loop.threads_are_at_work:
             return super().select(None if timeout is None or timeout > 0 else 0)
         found = super().select(0)

@@ -216,7 +216,10 @@ def test_what_is_wrong_is_named(toml: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("field", "told"),
     [
-        ("FistName", "[fields] 'FistName' is not a field of InsertLead; did you mean 'FirstName'?; custom fields start"),
+        (
+            "FistName",
+            "[fields] 'FistName' is not a field of InsertLead; did you mean 'FirstName'?; custom fields start",
+        ),
         ("city", "did you mean 'City'?"),
         ("Zzzzz", "'Zzzzz' is not a field of InsertLead; custom fields start with adv_, other real lead columns go"),
         ("Adv_Policy", "'Adv_Policy' is not a field of InsertLead"),
@@ -430,7 +433,7 @@ def test_a_template_is_what_str_format_makes(cells: list[tuple[str, str]]) -> No
     """For headers that are plain names, a template gives what str.format gives, cell text taken literally."""
     toml = INSERT + 'Notes = { template = "<{A}|{{{B}}}>" }'
     a, b = ([row[i] for row in cells] for i in (0, 1))
-    expected = ["<{A}|{{{B}}}>".format(A=x, B=y) if x.strip() or y.strip() else "" for x, y in cells]
+    expected = [f"<{x}|{{{y}}}>" if x.strip() or y.strip() else "" for x, y in cells]
     assert column(toml, "Notes", A=a, B=b) == expected
 
 

@@ -109,6 +109,8 @@ ROUND_TRIP = settings(max_examples=120, deadline=None, suppress_health_check=[He
 def test_what_csv_writer_wrote_is_read_back(tmp_path, table, encoding, delimiter, end, quoting):
     """Any table comes back cell for cell, under the row numbers its user counts, whatever the dialect."""
     codec, bom, given_encoding = encoding
+    if quoting == csv.QUOTE_MINIMAL and len(end) == 1:  # csv.writer quotes cells with its own line end only
+        table = [[cell.replace("\r", end).replace("\n", end) for cell in row] for row in table]
     path = tmp_path / "any.csv"
     path.write_bytes(written(table, codec, bom, delimiter=delimiter, lineterminator=end, quoting=quoting))
     given_back(path, table, delimiter=delimiter, encoding=given_encoding)
@@ -211,7 +213,7 @@ def test_a_record_longer_than_a_block_is_read(file):
 def test_a_record_beyond_the_bound_is_refused(file, monkeypatch):
     """A record that no list has is refused with its row."""
     monkeypatch.setattr(source, "_MAX_RECORD_BYTES", 100)
-    assert refused(file(f"a,b\n1,2\n1,{'x' * 200}\n")).startswith("row 3 has 204 bytes")
+    assert refused(file(f"a,b\n1,2\n1,{'x' * 200}\n")).startswith("row 3 has 203 bytes")
 
 
 # --- Text ---
@@ -477,7 +479,9 @@ def test_real_files_are_read_or_refused_in_one_line(tmp_path):
             continue
         try:
             found = source.inspect(path, SourceOptions(), tmp_path, pause=no_pause)
+        except InputError as error:
+            told = str(error)
+            assert "\n" not in told  # to be refused is fine
+        else:
             chunks = source.read(found, SourceOptions())
             assert sum(len(chunk.frame) + len(chunk.ragged) for chunk in chunks) == found.rows
-        except InputError as error:
-            assert "\n" not in str(error)

@@ -166,7 +166,9 @@ def test_overlong_values_are_refused_by_default() -> None:
 
 def test_overlong_text_is_cut_where_the_policy_says_so() -> None:
     """Free text is cut at its limit in characters, the account's own included, each cut a lossy repair."""
-    toml = INSERT + 'City = "City"\nadv_X = "X"\nExtra = "Y"\n[extra_fields]\nExtra = 3\n[lengths]\nCity = 4\n' + TRUNCATE
+    toml = (
+        INSERT + 'City = "City"\nadv_X = "X"\nExtra = "Y"\n[extra_fields]\nExtra = 3\n[lengths]\nCity = 4\n' + TRUNCATE
+    )
     columns = {"Phone": ["2025550101"] * 2, "City": ["Zürich", "Köln"], "X": ["x" * 999] * 2, "Y": ["abc", "日本語版"]}
     done = checked(toml, columns)
     assert list(done.frame["City"]) == ["Züri", "Köln"]
