@@ -204,12 +204,13 @@ class Push:
             sleep=self._pause,
             stop=stop_after_attempt(self._limits.attempts),
             wait=lambda s: backoff_seconds(s.attempt_number, _result(s).retry_after_seconds, self._world.rng),
-            retry=retry_if_result(lambda result: self._may_repeat(result[0])),
+            retry=retry_if_result(lambda result: self.may_repeat(result[0])),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
             before_sleep=note,
         )
 
-    def _may_repeat(self, judgement: Judgement) -> bool:
+    def may_repeat(self, judgement: Judgement) -> bool:
+        """Whether a row with this judgement may be sent again, as long as the run goes on."""
         if self._stop.is_set():
             return False
         in_doubt = judgement.verdict is Verdict.IN_DOUBT
@@ -278,19 +279,27 @@ class _Delivery:
     def __init__(self, push: Push, payload: Payload) -> None:
         self._push, self._payload = push, payload
         self._attempts = 0
-        self._sending = False
+        self._sending = self._entered = False
         self._last: tuple[Judgement, float] | None = None
         self._doubt: Judgement | None = None
 
     async def outcome(self) -> Outcome:
         """The row's outcome after the last attempt."""
-        result: tuple[Judgement, float] = await self._push.retrying(self._payload)(self._attempt)
+        result = await self._request()
+        if self._push.may_repeat(result[0]):
+            # tenacity's loop costs more than the request's own share, so only rows that need it enter it.
+            result = await self._push.retrying(self._payload)(self._next)
         return self._decided(*result)
 
-    async def _attempt(self) -> tuple[Judgement, float]:
-        """The next request; where the run has stopped before it, the result of the last one again."""
-        if self._last is not None and not await self._push.admitted():
+    async def _next(self) -> tuple[Judgement, float]:
+        """tenacity's attempts: the first is the one that was made; then new ones, while the run goes on."""
+        assert self._last is not None
+        if not self._entered or not await self._push.admitted():
+            self._entered = True
             return self._last
+        return await self._request()
+
+    async def _request(self) -> tuple[Judgement, float]:
         self._attempts += 1
         self._sending = True
         self._last = await self._push.request(self._payload)

@@ -7,10 +7,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import openpyxl
 import pyarrow as pa
-from openpyxl.cell import WriteOnlyCell
 
 from pipeline.source import REJECTED_COLUMNS
 
@@ -70,6 +69,8 @@ def _encoding(form: Form) -> str:
 
 
 def _write_xlsx(path: Path, sheet: str, lines: Iterable[Sequence[str]]) -> Path:
+    import openpyxl  # only where a workbook is written: it takes 80 ms
+
     book = openpyxl.Workbook(write_only=True)
     page = book.create_sheet(sheet[:31])
     for line in lines:
@@ -79,8 +80,11 @@ def _write_xlsx(path: Path, sheet: str, lines: Iterable[Sequence[str]]) -> Path:
     return path
 
 
-def _text_cell(page: object, text: str) -> WriteOnlyCell:
+def _text_cell(page: Any, text: str) -> Any:
     """A cell that is text even where it looks like a formula."""
-    cell = WriteOnlyCell(page, openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE.sub("", text)[:_CELL_AT_MOST])
+    from openpyxl.cell import WriteOnlyCell
+    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+
+    cell = WriteOnlyCell(page, ILLEGAL_CHARACTERS_RE.sub("", text)[:_CELL_AT_MOST])
     cell.data_type = "s"
     return cell

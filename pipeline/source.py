@@ -35,7 +35,7 @@ from pipeline.sniff import SNIFF_BYTES, kind_of
 __all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOptions", "inspect", "read"]
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
-_BLOCK_BYTES = 4 << 20  # of CSV at a time; a frame has about as much text
+_BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
 _MAX_RECORD_BYTES = 64 << 20
 _FRESH_SECONDS = 2.0  # a file that was changed so lately is looked at twice
 _SECOND_LOOK_SECONDS = 0.1
@@ -131,7 +131,7 @@ def inspect(
 
 
 def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
-    """Pass two: every row that inspect counted, in order, some 4 MiB or 20,000 rows at a time.
+    """Pass two: every row that inspect counted, in order, some 1 MiB or 20,000 rows at a time.
 
     Raises InputError where the file is not the one inspected, and where other rows come than were counted.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
@@ -71,7 +71,7 @@ def test_the_key_of_an_update_is_what_it_looks_up() -> None:
 
 
 def test_whatever_makes_another_delivery_makes_another_key() -> None:
-    """Base URL, account, operation, campaign, subcampaign, ClientId and phone each change the key; other values don't."""
+    """Base URL, account, campaign, subcampaign, ClientId and phone each change the key; other values don't."""
     columns = {"Phone": ["2025550101"], "Id": ["17"], "Sub": ["North"]}
     keys = [
         built(ID, columns).row_key[0],
@@ -203,9 +203,7 @@ def test_no_rows_make_no_payloads() -> None:
     """An empty frame gives columns without elements."""
     for toml, headers in ((INSERT, ("Phone",)), (UPDATE, ("By", "Id", "City"))):
         made = built(toml, dict.fromkeys(headers, ()))
-        assert [
-            len(c) for c in (made.row_key, made.phone, made.identifier, made.client_id, made.body, made.sha256)
-        ] == [0] * 6
+        assert {len(getattr(made, column.name)) for column in fields(Payloads)} == {0}
         assert not len(payloads.key_identities(made.row_key))
 
 

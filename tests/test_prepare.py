@@ -19,6 +19,7 @@ from pipeline.report import PART
 from pipeline.source import Chunk, RaggedRow
 
 Columns = Mapping[str, Sequence[str]]
+AGAIN = "duplicate_in_file"
 POLICY = '[policy]\nduplicates_in_file = "{}"\n'
 A, B, C = "2025550101", "2025550102", "2025550103"
 
@@ -90,12 +91,12 @@ def test_a_key_stands_in_for_a_client_id() -> None:
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
-        ("first", ["valid", "valid", "duplicate_in_file", "bad_phone", "valid", "duplicate_in_file", "bad_phone"]),
-        ("last", ["duplicate_in_file", "valid", "duplicate_in_file", "bad_phone", "valid", "valid", "bad_phone"]),
-        ("error", ["duplicate_in_file", "valid", "duplicate_in_file", "bad_phone", "valid"] + ["duplicate_in_file", "bad_phone"]),
+        ("first", ["valid", "valid", AGAIN, "bad_phone", "valid", AGAIN, "bad_phone"]),
+        ("last", [AGAIN, "valid", AGAIN, "bad_phone", "valid", "valid", "bad_phone"]),
+        ("error", [AGAIN, "valid", AGAIN, "bad_phone", "valid", AGAIN, "bad_phone"]),
         ("keep", ["valid", "valid", "valid", "bad_phone", "valid", "valid", "bad_phone"]),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("cuts", [(7,), (1, 1, 1, 1, 1, 1, 1), (2, 3, 2), (0, 4, 0, 3)])
 def test_repeats_within_a_file(mode: str, expected: list[str], cuts: tuple[int, ...]) -> None:
     """Which of the rows with one phone goes depends on the policy, not on the chunks; refused rows don't count."""
@@ -181,7 +182,7 @@ def test_a_chunk_of_nothing_but_ragged_rows(toml: str, mode: str) -> None:
     ]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from([A, B, "", "x", None]), st.text(max_size=3)), max_size=6),
@@ -191,7 +192,7 @@ def test_a_chunk_of_nothing_but_ragged_rows(toml: str, mode: str) -> None:
     st.sampled_from(["first", "last", "error", "keep"]),
 )
 def test_every_row_is_in_its_part_once(chunks: list[list[tuple[str | None, str]]], mode: str) -> None:
-    """Ragged or not, valid or not, repeated or not: each row of a chunk is in its part once, in order, as it was read."""
+    """Whatever is wrong with it, each row of a chunk is in its part once, in order, as it was read."""
     toml, row, given_chunks, expected = INSERT + 'Notes = "Notes"\n' + POLICY.format(mode), 1, [], []
     for rows in chunks:
         numbered = [(row + i, phone, notes) for i, (phone, notes) in enumerate(rows, start=1)]

@@ -200,6 +200,17 @@ def test_what_belongs_to_a_row_is_nested_in_it(schema: pa.Schema, positions: lis
     assert [[row["field"] for row in rows] for rows in nested] == expected
 
 
+def test_repairs_are_counted_by_rule() -> None:
+    """Changed cells are counted by rule and by whether anything was lost, the most frequent rule first."""
+    repair = {"field": "City", "raw": " x", "value": "x", "rule": "trimmed", "lossless": True}
+    cut = {**repair, "rule": "truncated", "lossless": False}
+    of = part({**VALID, "repairs": [repair, cut]}, {**VALID, "repairs": [cut]}, VALID)
+    counted = report.count_repairs(of)
+    assert counted == Counter({("trimmed", True): 1, ("truncated", False): 2})
+    assert list(report.by_rule(counted).items()) == [("truncated", 2), ("trimmed", 1)]
+    assert report.count_repairs(part()) == Counter()
+
+
 # --- what a person mends
 
 

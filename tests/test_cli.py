@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+import httpx
+import pytest
+from conftest import Account, Leads, phone, write, write_csv, write_xlsx
+
+from pipeline.cli import cli
+from schemas.catalogue import CATALOGUE
+
+LEADS = Path(sys.executable).with_name("leads")
+MAPPING = """operation = "InsertLead"
+[fields]
+PrimaryPhone = "Phone"
+FirstName = "Name"
+Campaign = { value = "Demo" }
+"""
+JSON_KEYS = {"run_id", "rows_read", "counts", "report", "exit_code", "seconds"}
+
+
+@pytest.fixture
+def listed(home: Path) -> Path:
+    """A list of two good rows and a bad one, `list.csv` and `list.xlsx`, with `m.toml`."""
+    rows = [["Phone", "Name"], [phone(0), "Ada"], [phone(1), "Ben"], ["555-0102", "Cleo"]]
+    write(home / "m.toml", MAPPING)
+    write_xlsx(home / "list.xlsx", rows)
+    return write_csv(home / "list.csv", rows)
+
+
+# Help
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    yield from cli.commands.items()
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_every_command_has_help(leads: Leads, name: str, command: click.Command) -> None:
+    """It says in a sentence what the command does, and what each option is for."""
+    for flag in ("--help", "-h"):
+        result = leads(name, flag)
+        assert (result.code, result.err) == (0, "")
+    assert command.help
+    assert re.fullmatch(r"[A-Z].*\.", command.help.split("\n")[0])
+    for option in (p for p in command.params if isinstance(p, click.Option)):
+        assert option.help
+        assert option.opts[-1] in result.out
+
+
+def test_help_of_the_whole_lists_every_command(leads: Leads) -> None:
+    """`leads --help` names all of them."""
+    result = leads("--help")
+    assert result.code == 0
+    assert [name for name in cli.commands if f"  {name} " not in result.out] == []
+
+
+def test_sending_commands_take_the_options_of_the_contract() -> None:
+    """Design, section 5."""
+    options = {option for parameter in cli.commands["load"].params for option in parameter.opts}
+    assert options >= {
+        *("--mapping", "-m", "--operation", "--encoding", "--sheet", "--limit", "--max-contacts"),
+        *("--rate", "--concurrency", "--attempts", "--timeout", "--settle", "--max-errors", "--drain"),
+        *("--runs", "--state", "--json", "--quiet"),
+    }
+
+
+def test_the_installed_command_runs(home: Path) -> None:
+    """`leads` is on the path of the environment, says its version and needs nothing for that."""
+    done = subprocess.run([LEADS, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert version("dialedin-leads") in done.stdout
+
+
+# What people get wrong
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A command that can't work, and what is said about it."""
+
+    args: Sequence[str]
+    code: int
+    words: str
+    files: dict[str, str | bytes] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def mapping(text: str) -> dict[str, str | bytes]:
+    return {"bad.toml": text}
+
+
+CHECK = ("check", "list.csv", "-m", "m.toml")
+LOAD = ("load", "list.csv", "-m", "m.toml")
+BAD_MAPPING = ("check", "list.csv", "-m", "bad.toml")
+MISTAKES = {
+    "missing file": Mistake(("check", "lost.csv", "-m", "m.toml"), 4, "lost.csv"),
+    "directory": Mistake(("check", "folder", "-m", "m.toml"), 4, "folder", {"folder/x": ""}),
+    "empty file": Mistake(("check", "empty.csv", "-m", "m.toml"), 4, "empty.csv", {"empty.csv": ""}),
+    "header only": Mistake(("check", "h.csv", "-m", "m.toml"), 4, "no rows", {"h.csv": "Phone,Name\n"}),
+    "no text": Mistake(("check", "x.csv", "-m", "m.toml"), 4, "x.csv", {"x.csv": b"%PDF-1.7\n"}),
+    "no such sheet": Mistake(("check", "list.xlsx", "-m", "m.toml", "--sheet", "Lead"), 4, "Leads"),
+    "second file missing": Mistake(("check", "list.csv", "lost.csv", "-m", "m.toml"), 4, "lost.csv"),
+    "no such encoding": Mistake((*CHECK, "--encoding", "utf-9"), 2, "utf-9"),
+    "unknown mapping": Mistake(("check", "list.csv", "-m", "generik"), 2, "generic"),
+    "missing mapping file": Mistake(("check", "list.csv", "-m", "lost.toml"), 2, "lost.toml"),
+    "mapping is a directory": Mistake(("check", "list.csv", "-m", "folder"), 2, "folder", {"folder/x": ""}),
+    "invalid TOML": Mistake(BAD_MAPPING, 2, "bad.toml", mapping("operation = ")),
+    "mapping in latin-1": Mistake(BAD_MAPPING, 2, "bad.toml", {"bad.toml": 'operation = "é"'.encode("latin-1")}),
+    "key twice": Mistake(BAD_MAPPING, 2, "bad.toml", mapping(MAPPING + 'Campaign = "Name"\n')),
+    "unknown key": Mistake(BAD_MAPPING, 2, "'unmapped'", mapping('unmaped = "ignore"\n' + MAPPING)),
+    "unknown key in policy": Mistake(BAD_MAPPING, 2, "'dialing'", mapping(MAPPING + '[policy]\ndialling = "x"\n')),
+    "unknown vendor field": Mistake(
+        BAD_MAPPING, 2, "'FirstName'", mapping(MAPPING.replace("FirstName", "FristName"))
+    ),
+    "unknown operation": Mistake(BAD_MAPPING, 2, "'InsertLead'", mapping(MAPPING.replace("InsertLead", "InsertLaed"))),
+    "unknown operation flag": Mistake((*CHECK, "--operation", "UpdateLaed"), 2, "'UpdateLead'"),
+    "missing required field": Mistake(
+        BAD_MAPPING, 2, "PrimaryPhone", mapping(MAPPING.replace("PrimaryPhone", "LastName"))
+    ),
+    "missing column": Mistake(BAD_MAPPING, 2, "'Name'", mapping(MAPPING.replace('"Name"', '"Nam"'))),
+    "unmapped column": Mistake(BAD_MAPPING, 2, "'Name'", mapping(MAPPING.replace('FirstName = "Name"\n', ""))),
+    "unknown cleaner": Mistake(
+        BAD_MAPPING, 2, "us_phone", mapping(MAPPING.replace('"Phone"', '{ column = "Phone", clean = "us_fone" }'))
+    ),
+    "no fields": Mistake(BAD_MAPPING, 2, "fields", mapping('operation = "InsertLead"\n')),
+    "no credentials": Mistake(LOAD, 2, "DIALEDIN_TOKEN", env={"DIALEDIN_TOKEN": ""}),
+    "no account": Mistake(LOAD, 2, "DIALEDIN_ACCID", env={"DIALEDIN_ACCID": ""}),
+    "bad URL": Mistake(LOAD, 2, "base URL", env={"DIALEDIN_BASE_URL": "api.example.test/HttpImport/"}),
+    "unreadable URL": Mistake(LOAD, 2, "base URL", env={"DIALEDIN_BASE_URL": "https://[::1/"}),
+    "URL with a query": Mistake(LOAD, 2, "base URL", env={"DIALEDIN_BASE_URL": "https://x.test/?a=b/"}),
+    "URL with a password": Mistake(LOAD, 2, "base URL", env={"DIALEDIN_BASE_URL": "https://a:b@x.test/"}),
+    "plain http": Mistake(LOAD, 2, "https", env={"DIALEDIN_BASE_URL": "http://api.example.test/HttpImport/"}),
+    "max-errors": Mistake((*LOAD, "--max-errors", "many"), 2, "--max-errors"),
+    "max-errors beyond all": Mistake((*LOAD, "--max-errors", "120%"), 2, "--max-errors"),
+    "state is no URL": Mistake((*LOAD, "--state", "state.db"), 2, "--state"),
+    "state in another database": Mistake((*LOAD, "--state", "mysql://localhost/x"), 2, "--state"),
+    "state in memory": Mistake((*LOAD, "--state", "sqlite://"), 2, "--state"),
+    "state is a folder": Mistake((*LOAD, "--state", "sqlite:///folder"), 2, "--state", {"folder/x": ""}),
+    "state below a file": Mistake((*LOAD, "--state", "sqlite:///list.csv/state.db"), 2, "--state"),
+    "state is another file": Mistake((*LOAD, "--state", "sqlite:///list.csv"), 2, "--state"),
+    "runs below a file": Mistake((*CHECK, "--runs", "list.csv/runs"), 2, "--runs"),
+    "runs is a file": Mistake((*CHECK, "--runs", "list.csv"), 2, "--runs"),
+    "no run yet": Mistake(("show",), 2, "no load"),
+    "unknown run": Mistake(("show", "20200101"), 2, "20200101"),
+    "unknown profile": Mistake(("sandbox", "--profile", "slwo"), 2, "slow"),
+    "state of the sandbox": Mistake(("sandbox", "--port", "0", "--data", "list.csv"), 2, "list.csv"),
+    "unknown operation to show": Mistake(("operations", "InsertLaed"), 2, "'InsertLead'"),
+    "leads.toml": Mistake(CHECK, 2, "leads.toml", {"leads.toml": "rate = "}),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_in_one_line(leads: Leads, home: Path, listed: Path, name: str) -> None:
+    """What is wrong, where, and the nearest right thing; the exit code of the contract; no traceback, no folder."""
+    mistake = MISTAKES[name]
+    for path, content in mistake.files.items():
+        write(home / path, content)
+    env = {"DIALEDIN_TOKEN": "t", "DIALEDIN_ACCID": "a", "DIALEDIN_BASE_URL": "http://127.0.0.1:9/HttpImport/"}
+    result = leads(*mistake.args, env={**env, **mistake.env})
+    assert (result.code, result.out) == (mistake.code, "")
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("leads: ")
+    assert mistake.words in result.err
+    assert "Traceback" not in result.err
+    assert not list((home / "runs").glob("*"))
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(leads: Leads) -> None:
+    """The sandbox names the port, and how to get a free one."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = leads("sandbox", "--port", port)
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert f"{port} is in use" in result.err
+    assert "--port 0" in result.err
+
+
+def test_an_ambiguous_run_is_told_in_one_line(leads: Leads, listed: Path) -> None:
+    """The beginning of two ids is neither."""
+    for _ in range(2):
+        leads("check", listed, "-m", "m.toml")
+    result = leads("show", "2")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "2 runs" in result.err
+
+
+@pytest.mark.parametrize("args", [("load",), ("load", "list.csv"), ("lod",), ("load", "x", "-m", "m", "--limit", "-1")])
+def test_wrong_usage_is_exit_code_2(leads: Leads, args: tuple[str, ...]) -> None:
+    """What click refuses has the code of usage, on stderr."""
+    result = leads(*args)
+    assert (result.code, result.out) == (2, "")
+    assert "Error: " in result.err
+
+
+def test_a_mistake_of_the_installed_command_has_its_exit_code(home: Path, listed: Path) -> None:
+    """The real process ends with the code that the contract says, without a traceback."""
+    command = [LEADS, "check", "lost.csv", "-m", "m.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
+
+
+# Results
+
+
+def test_json_is_one_object_on_stdout_and_progress_is_on_stderr(leads: Leads, account: Account, listed: Path) -> None:
+    """Programs read stdout, people read stderr, and --quiet keeps it empty."""
+    result = leads("load", listed, "-m", "m.toml", "--json", env=account.env)
+    told = result.json
+    assert told.keys() >= JSON_KEYS
+    assert (told["rows_read"], told["counts"], told["exit_code"]) == (3, {"accepted": 2, "invalid": 1}, 1)
+    assert result.code == 1
+    assert Path(told["report"]).name == "results.parquet"
+    assert isinstance(told["seconds"], float)
+    assert "sending 2 of 3 rows" in result.err
+    quiet = leads("load", listed, "-m", "m.toml", "--json", "--quiet", env=account.env)
+    assert quiet.err == ""
+    assert quiet.json["counts"] == {"duplicate": 2, "invalid": 1}
+
+
+def test_the_result_for_people_adds_up_and_says_what_to_do(leads: Leads, account: Account, listed: Path) -> None:
+    """Rows by status with their codes, the sum, the report and the next step."""
+    result = leads("load", listed, "-m", "m.toml", "--quiet", env=account.env)
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["accepted", "2"] in lines
+    assert ["invalid", "1"] in lines
+    assert ["bad_phone", "1"] in lines
+    assert ["rows", "read", "3"] in lines
+    (rejected,) = (line[1] for line in lines if line[0] == "rejected")
+    assert Path(rejected).exists()
+    assert f"mend the rows in {rejected} and load that file" in result.out
+
+
+def test_check_names_no_rejected_file_where_all_is_well(leads: Leads, home: Path, listed: Path) -> None:
+    """Nothing to mend, nothing to say about mending."""
+    write_csv(listed, [["Phone", "Name"], [phone(0), "Ada"]])
+    result = leads("check", listed, "-m", "m.toml")
+    assert result.code == 0
+    assert "rejected" not in result.out
+    assert "next" not in result.out
+
+
+def test_show_tells_the_same_again(leads: Leads, account: Account, listed: Path) -> None:
+    """By id, by its beginning, or as the latest load; a check is not the latest load."""
+    loaded = leads("load", listed, "-m", "m.toml", "--json", env=account.env)
+    leads("check", listed, "-m", "m.toml", "--json")
+    run_id = loaded.json["run_id"]
+    for args in ((), ("latest",), (run_id,), (run_id[:-2],)):
+        shown = leads("show", *args, "--json")
+        assert (shown.code, shown.json) == (0, loaded.json)
+    for_people = leads("show")
+    assert (for_people.code, for_people.err) == (0, "")
+    assert "accepted" in for_people.out
+
+
+def test_the_latest_run_is_the_one_that_began_last(leads: Leads, account: Account, listed: Path) -> None:
+    """Also where two began within one second."""
+    env = account.env
+    for name in ("zebra.csv", "apple.csv"):
+        last = leads("load", write(listed.with_name(name), listed.read_text()), "-m", "m.toml", "--json", env=env)
+    assert leads("show", "--json").json["run_id"] == last.json["run_id"]
+
+
+def test_runs_lists_them_oldest_first(leads: Leads, account: Account, listed: Path) -> None:
+    """Each with its command, sources, counts and exit code; one that did not end says so."""
+    assert leads("runs", "--json").json == {"runs": []}
+    checked = leads("check", listed, "-m", "m.toml", "--json")
+    loaded = leads("load", listed, "-m", "m.toml", "--json", env=account.env)
+    found = leads("runs", "--json").json["runs"]
+    assert {run["run_id"] for run in found} == {checked.json["run_id"], loaded.json["run_id"]}
+    (run,) = (run for run in found if run["command"] == "load")
+    assert (run["operation"], run["sources"], run["rows_read"]) == ("InsertLead", ["list.csv"], 3)
+    assert (run["counts"], run["exit_code"]) == ({"accepted": 2, "invalid": 1}, 1)
+    (loaded.folder / "summary.json").unlink()
+    shown = leads("runs")
+    assert shown.code == 0
+    (line,) = (line for line in shown.out.splitlines() if line.startswith(loaded.json["run_id"]))
+    assert "did not end" in line
+    assert leads("show", loaded.json["run_id"]).code == 2
+
+
+def test_operations_describes_what_the_vendor_takes(leads: Leads) -> None:
+    """All of them in a list; one with its fields, which are required, and how long they may be."""
+    listed = leads("operations")
+    assert listed.code == 0
+    assert [name for name in CATALOGUE if name not in listed.out] == []
+    assert [op["name"] for op in leads("operations", "--json").json["operations"]] == list(CATALOGUE)
+    for name, operation in CATALOGUE.items():
+        shown = leads("operations", name)
+        assert [field.name for field in operation.fields if field.name not in shown.out] == []
+        assert [field["name"] for field in leads("operations", name, "--json").json["fields"]] == [
+            field.name for field in operation.fields
+        ]
+    (line,) = (line for line in leads("operations", "InsertLead").out.splitlines() if line.startswith("Address"))
+    assert "500 characters" in line
+
+
+def test_the_sandbox_command_says_how_to_reach_it(home: Path) -> None:
+    """Its lines can be given to a shell; it answers at that address, and ends with 0 when it is told to."""
+    command = [LEADS, "sandbox", "--port", "0", "--campaign", "Mine", "--data", home / "sandbox.db"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(3)]
+        exports = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines)
+        state = httpx.get(exports["DIALEDIN_BASE_URL"].replace("/HttpImport/", "/sandbox/state")).json()
+        process.terminate()
+        assert process.wait(10) == 0
+    assert exports.keys() == {"DIALEDIN_BASE_URL", "DIALEDIN_TOKEN", "DIALEDIN_ACCID"}
+    assert state["campaigns"] == ["Mine"]
+
+
+# Faults of ours
+
+
+def test_a_fault_of_ours_is_exit_code_70(leads: Leads, account: Account, listed: Path, home: Path) -> None:
+    """Not even a database that lost a table is a traceback; LEADS_DEBUG=1 shows one."""
+    assert leads("load", listed, "-m", "m.toml", "--limit", 0, "--json", env=account.env).code == 1
+    database = sqlite3.connect(home / "state.db")
+    database.execute("CREATE TRIGGER full BEFORE INSERT ON sends BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
+    database.close()
+    result = leads("load", listed, "-m", "m.toml", env=account.env)
+    assert (result.code, result.out) == (70, "")
+    assert "disk is full" in result.err
+    assert "Traceback" not in result.err
+    assert account.requests == 0
+    assert "Traceback" in leads("load", listed, "-m", "m.toml", env={**account.env, "LEADS_DEBUG": "1"}).err
+
+
+def test_a_reader_that_goes_away_is_no_fault(home: Path, listed: Path) -> None:
+    """`leads … | head` ends quietly, and with the exit code of the run."""
+    read, write_end = os.pipe()
+    os.close(read)
+    command = [LEADS, "check", "list.csv", "-m", "m.toml", "--json"]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert done.stderr == ""
+    assert done.returncode == 1

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import sqlite3
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from conftest import CREDENTIALS, Account, Leads, phone, write, write_csv
+
+from pipeline import journal
+from pipeline.journal import Journal, JournalError, Scope, open_journal
+from pipeline.model import Held, Judgement, Outcome, Payload, Status
+from pipeline.pace import ErrorLimit, Watch
+from pipeline.push import Batch, Limits, Push, World
+from pipeline.wire import Wire
+from schemas.dialedin import INSERT_LEAD
+from schemas.spec import Verdict
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+SCOPE = Scope("run-1", "account", "InsertLead")
+OTHER_RUN = Scope("run-2", "account", "UpdateLead")
+OTHER_ACCOUNT = Scope("run-3", "another", "InsertLead")
+ACCEPTED = Outcome(Status.ACCEPTED, "ok", Judgement(Verdict.ACCEPTED, "ok", "", 200, "Result: OK"), 1, 12.5)
+
+
+def payload(row: int, *, of: str | None = None, identifier: str = "") -> Payload:
+    mine = phone(row) if of is None else of
+    return Payload(0, row, f"{row:032x}", mine, identifier, "", f"row={row}".encode(), f"{row:064x}")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+@pytest.fixture
+def state(path: Path) -> sa.Engine:
+    return journal.engine(f"sqlite:///{path}")
+
+
+@pytest.fixture
+def elsewhere(state: sa.Engine, path: Path) -> Iterator[sqlite3.Connection]:
+    """A second connection: it sees what is committed, and nothing else."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
+
+
+def told(connection: sqlite3.Connection, columns: str = "row, state, status") -> list[tuple[Any, ...]]:
+    return connection.execute(f"SELECT {columns} FROM sends ORDER BY run_id, row").fetchall()
+
+
+def test_a_row_is_on_disk_before_its_request_leaves(state: sa.Engine, path: Path) -> None:
+    """Whoever looks while the request is under way finds the row `sending`; afterwards, its outcome."""
+    seen: list[tuple[Any, ...]] = []
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        row = int(request.content.decode().removeprefix("row=").partition("&")[0])
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            seen.extend(database.execute("SELECT row, state, status, phone FROM sends WHERE row = ?", (row,)))
+        return httpx.Response(200, text="<br><br>Result:  OK")
+
+    async def pushing() -> None:
+        wire = Wire(
+            url="https://vendor.test/",
+            credentials=CREDENTIALS,
+            transport=httpx.MockTransport(vendor),
+            timeout_seconds=30,
+        )
+        with open_journal(state, SCOPE) as written:
+            push = Push(
+                INSERT_LEAD,
+                wire,
+                written,
+                limits=Limits(0, 4, 5, 30),
+                watch=Watch(ErrorLimit(0, None)),
+                world=World(lambda: NOW, random.Random(1), lambda _: None),
+            )
+            await push.run(iter([Batch([payload(n) for n in range(20)], [])]))
+
+    asyncio.run(pushing())
+    assert sorted(seen) == [(n, "sending", None, phone(n)) for n in range(20)]
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert told(database) == [(n, "settled", "accepted") for n in range(20)]
+
+
+def test_what_is_awaited_is_committed(state: sa.Engine, elsewhere: sqlite3.Connection) -> None:
+    """Beginning, settling and holding are seen by everyone as soon as they resolve."""
+
+    async def write_all() -> None:
+        with open_journal(state, SCOPE) as written:
+            assert await written.begin(payload(1), 1_000)
+            assert told(elsewhere) == [(1, "sending", None)]
+            written.note_attempt(payload(1), 1, 2_000, "throttled", (429, "slow down"))
+            assert await written.settle(payload(1), ACCEPTED, 3_000)
+            assert told(elsewhere) == [(1, "settled", "accepted")]
+            assert await written.hold(Held(0, 2, Status.SKIPPED, "suppressed", "on the list"), 4_000)
+            assert elsewhere.execute("SELECT row, status, code FROM held").fetchall() == [(2, "skipped", "suppressed")]
+
+    asyncio.run(write_all())
+    assert elsewhere.execute("SELECT row, attempt, code, http_status FROM attempts").fetchall() == [
+        (1, 1, "throttled", 429)
+    ]
+    sends, held = journal.settled_between(state, "run-1", 0, (1, 9))
+    (sent,) = sends.to_pylist()
+    assert (sent["attempts"], sent["http_status"], sent["reply"]) == (1, 200, "Result: OK")
+    assert (sent["first_sent_at"], sent["settled_at"], sent["latency_ms"]) == (1_000, 3_000, 12.5)
+    assert held.num_rows == 1
+
+
+def test_rows_of_other_runs_sources_and_places_are_not_read(state: sa.Engine) -> None:
+    """The report asks for a stretch of one source of one run, and gets that."""
+
+    async def write_all() -> None:
+        for scope in (SCOPE, OTHER_ACCOUNT):
+            with open_journal(state, scope) as written:
+                for row in (3, 1, 2, 9):
+                    await written.begin(payload(row), 0)
+
+    asyncio.run(write_all())
+    assert journal.settled_between(state, "run-1", 0, (1, 3))[0]["row"].to_pylist() == [1, 2, 3]
+    assert journal.settled_between(state, "run-1", 1, (1, 9))[0].num_rows == 0
+    assert [table.num_rows for table in journal.nothing()] == [0, 0]
+    assert journal.nothing()[0].schema == journal.settled_between(state, "run-1", 0, (1, 9))[0].schema
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (payload(1, of=phone(7)), payload(2, of=phone(7))),
+        (payload(1, of="", identifier="ClientId:7"), payload(2, of="", identifier="ClientId:7")),
+        (payload(1, identifier="ClientId:7"), payload(2, identifier="ClientId:7")),
+    ],
+)
+def test_a_claim_is_unique_in_its_account(state: sa.Engine, first: Payload, second: Payload) -> None:
+    """While a row is under way nobody else in the account has its phone or identifier; then it is free."""
+
+    async def compete() -> None:
+        with (
+            open_journal(state, SCOPE) as one,
+            open_journal(state, OTHER_RUN) as two,
+            open_journal(state, OTHER_ACCOUNT) as three,
+        ):
+            assert await one.begin(first, 0)
+            assert not await two.begin(second, 0)
+            assert await three.begin(second, 0)
+            await one.settle(first, ACCEPTED, 0)
+            assert await two.begin(second, 0)
+
+    asyncio.run(compete())
+
+
+def test_rows_without_phone_and_identifier_claim_nothing(state: sa.Engine) -> None:
+    """What names no one stands in no one's way."""
+
+    async def begin() -> None:
+        with open_journal(state, SCOPE) as written:
+            assert all([await written.begin(payload(n, of=""), 0) for n in range(5)])
+
+    asyncio.run(begin())
+
+
+def test_claims_outlive_their_process(state: sa.Engine) -> None:
+    """A run that ended without a word leaves its claims; another one does not get them."""
+
+    async def begin(scope: Scope) -> bool:
+        with open_journal(state, scope) as written:
+            return await written.begin(payload(1), 0)
+
+    assert asyncio.run(begin(SCOPE))
+    assert not asyncio.run(begin(OTHER_RUN))
+
+
+def test_what_waits_is_committed_together(state: sa.Engine, path: Path, elsewhere: sqlite3.Connection) -> None:
+    """Rows that come while the disk is busy cost one commit, not one each; each still gets its own answer."""
+    statements: list[str] = []
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None)) as connection:
+        connection.execute("PRAGMA busy_timeout=30000")
+        connection.set_trace_callback(statements.append)
+        written = Journal(connection, SCOPE)
+
+        async def begin() -> list[bool]:
+            elsewhere.execute("BEGIN IMMEDIATE")  # the disk is busy
+            futures = [written.begin(payload(n // 2), 0) for n in range(200)]
+            elsewhere.execute("COMMIT")
+            return await asyncio.gather(*futures)
+
+        answers = asyncio.run(begin())
+        written.close()
+    assert answers == [True, False] * 100
+    assert statements.count("COMMIT") <= 2
+
+
+def test_a_settlement_frees_a_claim_for_the_next_of_the_same_group(state: sa.Engine) -> None:
+    """Order counts, also within one commit."""
+
+    async def write_all() -> list[bool]:
+        with open_journal(state, SCOPE) as written:
+            rows = [payload(n, of=phone(1)) for n in range(3)]
+            futures = []
+            for row in rows:
+                futures += [written.begin(row, 0), written.settle(row, ACCEPTED, 0)]
+            return await asyncio.gather(*futures)
+
+    assert asyncio.run(write_all()) == [True] * 6
+
+
+@pytest.mark.parametrize("damage", ["closed", "read-only", "table gone"])
+def test_what_cannot_be_written_is_an_error(
+    state: sa.Engine, path: Path, elsewhere: sqlite3.Connection, damage: str
+) -> None:
+    """After one failure every write fails, also where the cause is gone: an order must not be lost."""
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    written = Journal(connection, SCOPE)
+
+    async def write_all() -> None:
+        assert await written.begin(payload(1), 0)
+        if damage == "closed":
+            connection.close()
+        elif damage == "read-only":
+            connection.execute("PRAGMA query_only=ON")
+        else:
+            elsewhere.execute("ALTER TABLE sends RENAME TO gone")
+        with pytest.raises(JournalError, match="can't be written"):
+            await written.begin(payload(2), 0)
+        if damage == "table gone":
+            elsewhere.execute("ALTER TABLE gone RENAME TO sends")
+        with pytest.raises(JournalError):
+            await written.settle(payload(1), ACCEPTED, 0)
+        with pytest.raises(JournalError):
+            await written.hold(Held(0, 3, Status.SKIPPED, "suppressed", ""), 0)
+
+    asyncio.run(write_all())
+    written.close()
+    connection.close()
+    assert told(elsewhere) == [(1, "sending", None)]
+
+
+def test_a_run_whose_journal_cannot_be_written_sends_nothing(leads: Leads, home: Path, account: Account) -> None:
+    """A database that was made for something else: exit code 70, in words, before anything is sent."""
+    with contextlib.closing(sqlite3.connect(home / "state.db")) as database:
+        database.execute("CREATE TABLE sends (run_id TEXT, account TEXT, phone TEXT, identifier TEXT, state TEXT)")
+    mapping = 'operation = "InsertLead"\n[fields]\nPrimaryPhone = "Phone"\nCampaign = { value = "Demo" }\n'
+    write(home / "m.toml", mapping)
+    write_csv(home / "l.csv", [["Phone"], [phone(1)], [phone(2)]])
+    result = leads("load", "l.csv", "-m", "m.toml", env=account.env)
+    assert result.code in (2, 70)
+    assert "Traceback" not in result.err
+    assert account.requests == 0
+
+
+def test_the_database_is_for_its_owner_and_survives_a_power_cut(
+    state: sa.Engine, path: Path, elsewhere: sqlite3.Connection
+) -> None:
+    """WAL, with a sync for each commit; the log beside it is as private as the file."""
+    umask = os.umask(0o077)
+    try:
+        with open_journal(state, SCOPE) as written:
+            connection = written._connection
+            synchronous = connection.execute("PRAGMA synchronous").fetchone()
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    finally:
+        os.umask(umask)
+    assert synchronous == (2,)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("state.db-*")} <= {0o600, 0o644}
