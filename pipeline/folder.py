@@ -128,8 +128,8 @@ def create(runs: Path, source_name: str, now: datetime) -> RunFolder:
 
 def all_runs(runs: Path) -> list[RunFolder]:
     """Every run under `runs`, oldest first."""
-    found = sorted(path for path in runs.glob("*") if (path / "manifest.json").exists())
-    return [RunFolder(path) for path in found]
+    found = [RunFolder(path) for path in runs.glob("*") if (path / "manifest.json").exists()]
+    return sorted(found, key=lambda run: (run.read_json("manifest.json")["started_at"], run.run_id))
 
 
 def overview(run: RunFolder) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Header:
     positions: tuple[int, ...]
     blank: tuple[int, ...]
     notes: tuple[str, ...]
+    rejected: bool = False  # the file is one of our own rejected files
     hint: str = ""  # what to add to a complaint about the columns
     first_column: int = 1
 
@@ -39,8 +40,12 @@ class Header:
 def find_header(head: Sequence[Record], given: int | None, first_column: int = 1) -> Header:
     """The header among the first records: the one given, else the first, or the one below title lines.
 
+    A rejected file of ours has its header in its first record, whatever the mapping says of its source.
+
     Raises InputError where it is blank, missing, or names two columns alike.
     """
+    if head and _is_ours(head[0]):
+        return _named(head[0], (), first_column)
     if given == 0:
         return _without_header(head, first_column)
     if given is not None:
@@ -52,6 +57,10 @@ def find_header(head: Sequence[Record], given: int | None, first_column: int = 1
     titles = tuple(r.row for r in head if r.row < record.row and r.filled)
     note = f"the header is in row {record.row}; what stands above it is left out"
     return _named(record, (note,) if titles else (), first_column)
+
+
+def _is_ours(record: Record) -> bool:
+    return tuple(_stripped(cell) for cell in record.cells[-3:]) == REJECTED_COLUMNS
 
 
 def _last(head: Sequence[Record]) -> int:
@@ -91,10 +100,11 @@ def _named(record: Record, notes: tuple[str, ...], first_column: int) -> Header:
     blank = tuple(position for position, name in enumerate(names) if not name)
     if blank:
         notes += (f"{len(blank)} columns without a name are empty and left out",)
-    if tuple(names[position] for position in kept[-3:]) == REJECTED_COLUMNS and len(kept) > len(REJECTED_COLUMNS):
+    ours = _is_ours(record) and len(kept) > len(REJECTED_COLUMNS)
+    if ours:
         kept = kept[:-3]
         notes += (f"columns left out: {', '.join(REJECTED_COLUMNS)}; they are ours, from an earlier run",)
-    return Header(record.row, len(names), tuple(names[i] for i in kept), kept, blank, notes, hint, first_column)
+    return Header(record.row, len(names), tuple(names[i] for i in kept), kept, blank, notes, ours, hint, first_column)
 
 
 def _without_header(head: Sequence[Record], first_column: int) -> Header:

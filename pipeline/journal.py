@@ -9,11 +9,11 @@ driver: SQLAlchemy's own path costs more than the write.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,10 +208,17 @@ class Journal:
                 written = self._commit(group)
         except sqlite3.Error as error:
             self._broken = error
+            self._give_up()
         waiting = [(w.done, written.get(id(w), True)) for w in group if w.done is not None]
         if waiting:
             loop = waiting[0][0].get_loop()
             loop.call_soon_threadsafe(_tell, waiting, self._broken)
+
+    def _give_up(self) -> None:
+        """Lets go of the database, so that others may still read and write it."""
+        with contextlib.suppress(sqlite3.Error):  # the first failure is the one that is told
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def _commit(self, group: Sequence[_Write]) -> dict[int, bool]:
         cursor = self._connection.cursor()
@@ -242,8 +249,10 @@ def engine(url: str) -> sa.Engine:
         raise UserError(f"--state {url!r}: not a database URL; for a file: sqlite:///path/to/state.db") from None
     if parsed.get_backend_name() != "sqlite":
         raise UserError(f"--state {parsed.render_as_string()}: only sqlite:/// is supported in this version")
+    if not parsed.database or parsed.database == ":memory:":
+        raise UserError(f"--state {url}: must be a file, or nothing would be known after a crash: sqlite:///state.db")
     try:
-        Path(parsed.database or "state.db").parent.mkdir(parents=True, exist_ok=True)
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         made = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args={"check_same_thread": False})
         _metadata.create_all(made)
     except (OSError, sa.exc.DBAPIError) as error:
@@ -252,7 +261,7 @@ def engine(url: str) -> sa.Engine:
     return made
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
     """The journal of one run. WAL with full sync: a commit survives a power cut.
 

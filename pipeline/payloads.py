@@ -69,16 +69,16 @@ def row_keys(
     The parts are the target's URL, account, operation, campaign, subcampaign, ClientId as mapped, phone or
     identifier, and the occurrence where it is 2 or more.
     """
+    common = "".join(f"{len(part.encode())}:{part}" for part in (target.url, target.account, operation.name))
     parts = [
-        *(pa.array([text] * rows, pa.string()) for text in (target.url, target.account, operation.name)),
         *(columns.get(name, _blank(rows)) for name in ("Campaign", "Subcampaign")),
         columns.get(operation.client_id or "", _blank(rows)),
         _phone_or_identifier(operation, columns, rows),
     ]
+    prefixed = [common, *(_length_prefixed(part) for part in parts)]
     if occurrence is not None:
-        parts.append(pa.array(["" if n < 2 else str(n) for n in occurrence], pa.string()))
-    prefixed = [pc.if_else(pc.equal(p, ""), "0:", _length_prefixed(p)) for p in parts[:7]]
-    prefixed += [pc.if_else(pc.equal(p, ""), "", _length_prefixed(p)) for p in parts[7:]]
+        again = pa.array(["" if n < 2 else str(n) for n in occurrence], pa.string())
+        prefixed.append(pc.if_else(pc.equal(again, ""), "", _length_prefixed(again)))
     joined = pc.binary_join_element_wise(*prefixed, "")
     digests = (hashlib.sha256(text.encode()).hexdigest() for text in joined.to_pylist())
     return pa.array([digest[:KEY_DIGITS] for digest in digests], pa.string())
@@ -123,7 +123,9 @@ def phones(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> 
     if operation.identifier is None:
         return named
     by, value = (columns[name] for name in operation.identifier)
-    return pc.if_else(pc.equal(by, "Phone"), value, named)
+    special = operation.by_name[operation.identifier[1]].cleaner_when
+    by_phone = [name for name, cleaner in special[1].items() if cleaner == "us_phone"] if special else []
+    return pc.if_else(pc.is_in(by, value_set=pa.array(by_phone, pa.string())), value, named)
 
 
 def identifiers(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> pa.StringArray:
@@ -169,7 +171,7 @@ def form(parameters: Mapping[str, pa.Array | str], rows: int) -> pa.StringArray:
     for name, value in parameters.items():
         prefix = "&" + quote_plus(name) + "="
         if isinstance(value, str):
-            parts.append(pa.array([prefix + quote_plus(value)] * rows, pa.string()))
+            parts.append(pa.repeat(pa.scalar(prefix + quote_plus(value), pa.string()), rows))
         else:
             parts.append(_pair(prefix, value))
     if not parts:
@@ -183,13 +185,14 @@ def _pair(prefix: str, value: pa.Array) -> pa.Array:
 
 
 def _quoted(values: pa.Array) -> pa.Array:
-    """Values as quote_plus writes them: by column where only blanks need it, one by one for the rest."""
+    """Values as quote_plus writes them: by column where only blanks need it, else each distinct value once."""
     spaced = pc.replace_substring(values, " ", "+")
     odd = pc.match_substring_regex(values, r"[^A-Za-z0-9_.~ -]")
     if not pc.any(odd).as_py():
         return spaced
-    encoded = [quote_plus(value) for value in values.filter(odd).to_pylist()]
-    return pc.replace_with_mask(spaced, odd, pa.array(encoded, pa.string()))
+    distinct = values.filter(odd).dictionary_encode()
+    encoded = pa.array([quote_plus(value) for value in distinct.dictionary.to_pylist()], pa.string())
+    return pc.replace_with_mask(spaced, odd, encoded.take(distinct.indices))
 
 
 def _digests(bodies: pa.Array) -> pa.StringArray:
@@ -197,7 +200,7 @@ def _digests(bodies: pa.Array) -> pa.StringArray:
 
 
 def _blank(rows: int) -> pa.StringArray:
-    return pa.array([""] * rows, pa.string())
+    return pa.repeat(pa.scalar("", pa.string()), rows)
 
 
 class Repeats:

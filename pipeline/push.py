@@ -96,6 +96,7 @@ class Push:
         self._stop = asyncio.Event()
         self._signal: int | None = None
         self._under_way = 0
+        self._unrecorded: BaseException | None = None
         self._settling: set[asyncio.Future[bool]] = set()
         self._limiter = _limiter(limits.rate_per_second)
 
@@ -107,9 +108,12 @@ class Push:
             try:
                 await self._finish(workers)
             finally:
+                self._stop.set()  # a worker that is cancelled settles its row, and must not take another
                 await _cancel(workers)
                 await feed.close()
                 await asyncio.gather(*self._settling, return_exceptions=True)
+        if self._unrecorded is not None:
+            raise self._unrecorded
         return Pushed(self._watch.end, self._signal)
 
     async def _finish(self, workers: Sequence[asyncio.Task[None]]) -> None:
@@ -242,8 +246,11 @@ class Push:
 
         def told(future: asyncio.Future[bool]) -> None:
             self._settling.discard(future)
-            if not future.cancelled() and future.exception() is None:
+            if (failure := future.exception()) is None:
                 self._world.settled(status)
+            else:
+                self._unrecorded = failure
+                self._stop.set()
 
         self._settling.add(durable)
         durable.add_done_callback(told)

@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from pipeline.model import Judgement, Reply
 from schemas.spec import Operation, ReplyRule, Verdict
@@ -18,16 +19,27 @@ _MARKUP = re.compile(r"<[a-z!/?]", re.IGNORECASE)
 
 def judge(operation: Operation, reply: Reply, now: datetime) -> Judgement:
     """The verdict on one reply. The HTTP status is looked at first; 200 alone never means delivered."""
-    text = normalise(reply.body)
-    verdict = (
-        _by_status(reply, now) or _by_json(operation, reply.body.strip()) or _by_rules(operation, reply.body, text)
-    )
+    verdict = _by_status(reply, now)
+    if verdict is not None:
+        return _kept(verdict, reply.http_status, reply.body)
+    judged = _by_text if len(reply.body) <= REPLY_KEPT else _by_text.__wrapped__
+    return judged(operation, reply.http_status, reply.body)
+
+
+@lru_cache(maxsize=1024)  # a run of a million rows sees a handful of replies
+def _by_text(operation: Operation, http_status: int, body: str) -> Judgement:
+    verdict = _by_json(operation, body.strip()) or _by_rules(operation, body, normalise(body))
+    return _kept(verdict, http_status, body)
+
+
+def _kept(verdict: Judgement, http_status: int, body: str) -> Judgement:
+    """The verdict with what the report keeps of the reply."""
     return Judgement(
         verdict=verdict.verdict,
         code=verdict.code,
         message=verdict.message,
-        http_status=reply.http_status,
-        reply=text[:REPLY_KEPT],
+        http_status=http_status,
+        reply=normalise(body)[:REPLY_KEPT],
         result=verdict.result,
         lead_id=verdict.lead_id,
         retry_after_seconds=verdict.retry_after_seconds,

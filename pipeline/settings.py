@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -22,26 +23,42 @@ from schemas.spec import Credential, Vendor
 
 FILE = Path("leads.toml")
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
+_VENDORS = ("dialedin_", "dialogtech_")
 
 
 def _default_state() -> str:
     return f"sqlite:///{platformdirs.user_state_path('dialedin-leads')}/state.db"
 
 
-def _env(name: str) -> Any:
-    return Field(default=None, validation_alias=AliasChoices(name, name.upper()))
+class _Environment(PydanticBaseSettingsSource):
+    """LEADS_RATE, DIALEDIN_TOKEN, …; empty is not set. A secret may be in a file that NAME_FILE names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 the library's
+        variable = _variable(field_name)
+        if value := os.environ.get(variable):
+            return value, variable, False
+        if field_name in SECRETS and (path := os.environ.get(f"{variable}_FILE")):
+            return _read_secret(Path(path), f"{variable}_FILE"), f"{variable}_FILE", False
+        return None, variable, False
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def origin(self, name: str) -> str:
+        """The variable that the value came from."""
+        return self.get_field_value(self.settings_cls.model_fields[name], name)[1]
+
+
+def _variable(name: str) -> str:
+    return name.upper() if name.startswith(_VENDORS) else f"LEADS_{name.upper()}"
 
 
 class Settings(BaseSettings):
-    """Every setting, resolved. Names are those of leads.toml; `LEADS_` + name in the environment, or as said."""
+    """Every setting, resolved. Names are those of leads.toml."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LEADS_",
-        toml_file=FILE,
-        extra="forbid",
-        populate_by_name=True,
-        frozen=True,
-        hide_input_in_errors=True,
+        toml_file=FILE, extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
     )
 
     rate: float = Field(default=20, ge=0, description="calls per second at most; 0: no cap")
@@ -53,41 +70,41 @@ class Settings(BaseSettings):
     drain: float = Field(default=30, ge=0, description="seconds for calls under way to end after a signal")
     runs: Path = Field(default=Path("runs"), description="where run folders go")
     state: str = Field(default_factory=_default_state, description="state database (journal and ledger)")
-    dialedin_base_url: str | None = _env("dialedin_base_url")
-    dialedin_accid: str | None = _env("dialedin_accid")
-    dialedin_token: SecretStr | None = _env("dialedin_token")
-    dialogtech_base_url: str | None = _env("dialogtech_base_url")
-    dialogtech_key: SecretStr | None = _env("dialogtech_key")
-    dialogtech_access_key: SecretStr | None = _env("dialogtech_access_key")
-    dialogtech_secret_access_key: SecretStr | None = _env("dialogtech_secret_access_key")
+    dialedin_base_url: str | None = None
+    dialedin_accid: str | None = None
+    dialedin_token: SecretStr | None = None
+    dialogtech_base_url: str | None = None
+    dialogtech_key: SecretStr | None = None
+    dialogtech_access_key: SecretStr | None = None
+    dialogtech_secret_access_key: SecretStr | None = None
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, leads.toml: in this order."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
 
 
 def resolve(flags: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
     """The settings, and where each came from: "flag", a variable's name, "leads.toml" or "default".
 
-    Raises UserError for an unknown key, a value out of range or a secret in a file that is not meant for one.
+    Raises UserError for an unknown key, a value that can't be, or a secret in a file that is not meant for one.
     """
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     in_file = _from_file()
-    secrets, secret_origins = _secret_files()
+    environment = _Environment(Settings)
+    origins = dict.fromkeys(Settings.model_fields, "default") | dict.fromkeys(in_file, str(FILE))
+    origins |= {name: environment.origin(name) for name in environment()} | dict.fromkeys(given, "flag")
     try:
-        settings = Settings(**given, **secrets)
+        return Settings(**given), origins
     except ValidationError as error:
-        raise UserError(_first_error(error, in_file)) from None
-    origins = {name: _origin(name, given, in_file) for name in Settings.model_fields}
-    return settings, origins | secret_origins
+        raise UserError(_first_error(error, origins)) from None
 
 
 def credentials(settings: Settings, vendor: Vendor) -> dict[str, str]:
@@ -145,18 +162,6 @@ def _from_file() -> dict[str, object]:
     return content
 
 
-def _secret_files() -> tuple[dict[str, Any], dict[str, str]]:
-    """Secrets that NAME_FILE points to, and where they came from. NAME itself wins."""
-    secrets: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for name in SECRETS:
-        variable = f"{name.upper()}_FILE"
-        if (path := os.environ.get(variable)) and not os.environ.get(name.upper()):
-            secrets[name] = _read_secret(Path(path), variable)
-            origins[name] = variable
-    return secrets, origins
-
-
 def _read_secret(path: Path, variable: str) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
@@ -165,21 +170,12 @@ def _read_secret(path: Path, variable: str) -> str:
         raise UserError(f"{variable}: {path} can't be read: {reason}") from None
 
 
-def _origin(name: str, given: Mapping[str, object], in_file: Mapping[str, object]) -> str:
-    if name in given:
-        return "flag"
-    for variable in (f"LEADS_{name}".upper(), name.upper()):
-        if variable in os.environ and (variable.startswith("LEADS_") != name.startswith("dialed")):
-            return variable
-    return str(FILE) if name in in_file else "default"
-
-
-def _first_error(error: ValidationError, in_file: Mapping[str, object]) -> str:
+def _first_error(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors()[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
         return (
             f"{FILE}: unknown key {key!r}; it knows: {', '.join(n for n in Settings.model_fields if n not in SECRETS)}"
         )
-    where = f"{FILE}: {key}" if key in in_file else f"--{key.replace('_', '-')}"
+    where = {"flag": f"--{key.replace('_', '-')}", str(FILE): f"{FILE}: {key}"}.get(origins[key], origins[key])
     return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"

@@ -457,7 +457,7 @@ def _refuse_unnamed(header: Header, batch: Batch) -> None:
 def _refuse_useless(counts: _Counts, header: Header) -> None:
     if not counts.rows:
         raise InputError(f"it has no rows below the header (row {header.row}); export it again")
-    if counts.ragged * 2 > counts.rows:
+    if counts.ragged * 2 > counts.rows and not header.rejected:  # a rejected file may be all ragged rows
         width, rows = counts.widths.most_common(1)[0]
         raise InputError(
             f"{counts.ragged} of {counts.rows} rows don't have the {header.width} cells of the header (row "

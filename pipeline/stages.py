@@ -56,6 +56,8 @@ class Ending:
 @contextmanager
 def begin(job: Job, world: World) -> Iterator[RunFolder]:
     """A new run's folder. It goes again where the run can't begin; once parts are there, it stays."""
+    if twice := [str(path) for path, times in Counter(job.files).items() if times > 1]:
+        raise UserError(f"{twice[0]}: given more than once; name each file once")
     ErrorLimit.parse(job.settings.max_errors)
     check_base_url(job.base_url)
     run = folder.create(job.settings.runs, job.files[0].stem, world.now())
@@ -76,16 +78,12 @@ def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
 def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
     """Pass two: every row read, mapped, cleaned, validated and written into a part."""
     target = _target(job)
-    seen, keys = Repeats(), Repeats()
+    seen, keys, totals = Repeats(), Repeats(), None
+    for src in sources:
+        totals = preparing.totals(_validator(job, src), source.read(src.inspection, src.options), totals)
     for number, src in enumerate(sources):
-        validator = _validator(job, src)
         preparer = preparing.Preparer(
-            validator,
-            target,
-            seen,
-            keys,
-            account_known=bool(target.account),
-            totals=preparing.totals(validator, source.read(src.inspection, src.options)),
+            _validator(job, src), target, seen, keys, account_known=bool(target.account), totals=totals
         )
         for part, chunk in enumerate(source.read(src.inspection, src.options)):
             table = preparer.part(chunk)
@@ -304,6 +302,13 @@ def _to_mend(run: RunFolder, number: int) -> Iterator[pa.Table]:
                     yield report.needs_mending(pq.read_table(path), told)
 
 
+def _source_records(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """How each file was read. Files of one name are told apart by their paths."""
+    records = [src.inspection.as_json() for src in sources]
+    names = Counter(record["name"] for record in records)
+    return [record | {"name": record["path"] if names[record["name"]] > 1 else record["name"]} for record in records]
+
+
 def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime) -> dict[str, object]:
     """What was read, under which mapping and settings, by which versions. No secret is in it."""
     secret = set(settings.SECRETS)
@@ -314,8 +319,8 @@ def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime
         "target": _target(job).url,
         "account": job.account,
         "parent": None,
-        "started_at": now.isoformat(timespec="seconds"),
-        "sources": [src.inspection.as_json() for src in sources],
+        "started_at": now.isoformat(timespec="microseconds"),
+        "sources": _source_records(sources),
         "notes": [note for src in sources for note in (*src.inspection.notes, *src.plan.notes)],
         "mapping": {
             "path": str(job.mapping_path),

@@ -127,8 +127,7 @@ def _truncate(plan: Plan, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[pa.Ta
 
 def _is_free_text(plan: Plan, name: str) -> bool:
     known = plan.operation.by_name.get(name)
-    addresses = name in (plan.operation.phone, plan.operation.client_id, "Campaign", "Subcampaign")
-    return not addresses and not (known and (known.required or known.cleaner != "text"))
+    return known is None or not (known.is_name or known.required or known.cleaner != "text")
 
 
 def _cuts(name: str, raw: pa.Array, cut: pa.Array) -> pa.Table:

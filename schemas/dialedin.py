@@ -52,20 +52,22 @@ _CALLBACK_DATE = r"(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01])/\d{4} ([01]\d|2[0-3]):[
 
 # "Default field length"; an account may differ: [lengths] in the mapping.
 LEAD_FIELDS = (
-    Field(name="ClientId", max_length=50, doc="your own unique id: the one handle for finding a lead again"),
+    Field(
+        name="ClientId", max_length=50, is_name=True, doc="your own unique id: the one handle for finding a lead again"
+    ),
     Field(name="FirstName", max_length=100),
     Field(name="LastName", max_length=100),
     Field(name="Address", max_length=500),
     Field(name="City", max_length=100),
     Field(name="State", max_length=2, cleaner="us_state"),
     Field(name="ZipCode", max_length=10, cleaner="us_zip"),
-    Field(name="Rep", max_length=50),
-    Field(name="CallStatus", max_length=50),
+    Field(name="Rep", max_length=50, is_name=True),
+    Field(name="CallStatus", max_length=50, is_name=True),
     Field(name="Notes", doc="unlimited"),
 )
 
 CALLBACK_FIELDS = (
-    Field(name="CallbackAgent", doc="agent login name, case-sensitive"),
+    Field(name="CallbackAgent", is_name=True, doc="agent login name, case-sensitive"),
     Field(
         name="CallbackDate",
         pattern=_CALLBACK_DATE,
@@ -79,8 +81,8 @@ CALLBACK_FIELDS = (
 _CALLBACK_RULE = Together(("CallbackAgent", "CallbackDate"), grade=Grade.C)
 
 _PHONE = Field(name="PrimaryPhone", max_length=50, cleaner="us_phone", doc="10 digits")
-_CAMPAIGN = Field(name="Campaign", max_length=50)
-_SUBCAMPAIGN = Field(name="Subcampaign", max_length=50)
+_CAMPAIGN = Field(name="Campaign", is_name=True, max_length=50)
+_SUBCAMPAIGN = Field(name="Subcampaign", is_name=True, max_length=50)
 
 _SEARCH_FIELDS = (
     Field(
@@ -206,7 +208,7 @@ INSERT_LEAD = Operation(
     ledger=LedgerRule.BY_KEY,
     replies=RESULT_REPLIES,
     fields=(
-        Field(name="Campaign", required=True, max_length=50, doc="must exist beforehand"),
+        Field(name="Campaign", is_name=True, required=True, max_length=50, doc="must exist beforehand"),
         _SUBCAMPAIGN,
         Field(name="PrimaryPhone", required=True, max_length=50, cleaner="us_phone", doc="10 digits"),
         *LEAD_FIELDS,
@@ -303,8 +305,8 @@ SEARCH_LEAD = Operation(
             cleaner="flag",
             doc="1: all lead fields; 0: id and whether it exists",
         ),
-        Field(name="Campaign", max_length=50, doc="restricts the search; empty: all"),
-        Field(name="Subcampaign", max_length=50, doc="restricts the search; empty: all"),
+        Field(name="Campaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
+        Field(name="Subcampaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
     ),
     identifier=("SearchField", "Identifier"),
 )

@@ -81,6 +81,7 @@ class Field:
     cleaner: str = "text"
     cleaner_when: tuple[str, Mapping[str, str]] | None = None  # (other field, its value → cleaner)
     from_policy: bool = False  # set by [policy] alone: a cell can never set it
+    is_name: bool = False  # names something (an agent, a campaign, an id): shortened, it would name another
     grade: Grade = Grade.A
     doc: str = ""
 
@@ -187,7 +188,7 @@ class Custom:
     grade: Grade
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # one object each: compared and hashed as such
 class Operation:
     """One call of a vendor's API: what goes out, what it does, and how its reply is read."""
 

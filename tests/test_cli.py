@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -41,13 +41,10 @@ def listed(home: Path) -> Path:
 # Help
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    yield from cli.commands.items()
-
-
-@pytest.mark.parametrize(("name", "command"), commands())
-def test_every_command_has_help(leads: Leads, name: str, command: click.Command) -> None:
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_has_help(leads: Leads, name: str) -> None:
     """It says in a sentence what the command does, and what each option is for."""
+    command = cli.commands[name]
     for flag in ("--help", "-h"):
         result = leads(name, flag)
         assert (result.code, result.err) == (0, "")
@@ -120,9 +117,7 @@ MISTAKES = {
     "key twice": Mistake(BAD_MAPPING, 2, "bad.toml", mapping(MAPPING + 'Campaign = "Name"\n')),
     "unknown key": Mistake(BAD_MAPPING, 2, "'unmapped'", mapping('unmaped = "ignore"\n' + MAPPING)),
     "unknown key in policy": Mistake(BAD_MAPPING, 2, "'dialing'", mapping(MAPPING + '[policy]\ndialling = "x"\n')),
-    "unknown vendor field": Mistake(
-        BAD_MAPPING, 2, "'FirstName'", mapping(MAPPING.replace("FirstName", "FristName"))
-    ),
+    "unknown vendor field": Mistake(BAD_MAPPING, 2, "'FirstName'", mapping(MAPPING.replace("FirstName", "FristName"))),
     "unknown operation": Mistake(BAD_MAPPING, 2, "'InsertLead'", mapping(MAPPING.replace("InsertLead", "InsertLaed"))),
     "unknown operation flag": Mistake((*CHECK, "--operation", "UpdateLaed"), 2, "'UpdateLead'"),
     "missing required field": Mistake(
@@ -203,11 +198,10 @@ def test_wrong_usage_is_exit_code_2(leads: Leads, args: tuple[str, ...]) -> None
     assert "Error: " in result.err
 
 
-def test_a_mistake_of_the_installed_command_has_its_exit_code(home: Path, listed: Path) -> None:
+def test_a_mistake_of_the_installed_command_has_its_exit_code(home: Path) -> None:
     """The real process ends with the code that the contract says, without a traceback."""
-    command = [LEADS, "check", "lost.csv", "-m", "m.toml"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
+    done = subprocess.run([LEADS, "show", "2020"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 # Results
@@ -246,8 +240,7 @@ def test_check_names_no_rejected_file_where_all_is_well(leads: Leads, home: Path
     write_csv(listed, [["Phone", "Name"], [phone(0), "Ada"]])
     result = leads("check", listed, "-m", "m.toml")
     assert result.code == 0
-    assert "rejected" not in result.out
-    assert "next" not in result.out
+    assert not [line for line in result.out.splitlines() if line.startswith(("rejected", "next"))]
 
 
 def test_show_tells_the_same_again(leads: Leads, account: Account, listed: Path) -> None:
@@ -322,8 +315,25 @@ def test_the_sandbox_command_says_how_to_reach_it(home: Path) -> None:
 # Faults of ours
 
 
-def test_a_fault_of_ours_is_exit_code_70(leads: Leads, account: Account, listed: Path, home: Path) -> None:
-    """Not even a database that lost a table is a traceback; LEADS_DEBUG=1 shows one."""
+def test_a_fault_of_ours_is_exit_code_70(
+    leads: Leads, account: Account, listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even an error that nobody expected is a traceback; LEADS_DEBUG=1 shows one."""
+
+    def bug(_: httpx.Request) -> httpx.Response:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("pipeline.transport.AiohttpTransport", lambda **_: httpx.MockTransport(bug))
+    result = leads("load", listed, "-m", "m.toml", "--quiet", env=account.env)
+    assert (result.code, result.out) == (70, "")
+    assert "a bug" in result.err
+    assert "Traceback" not in result.err
+    others = write_csv(listed, [["Phone", "Name"], [phone(7), "Dee"]])
+    assert "Traceback" in leads("load", others, "-m", "m.toml", env={**account.env, "LEADS_DEBUG": "1"}).err
+
+
+def test_a_full_disk_is_exit_code_70(leads: Leads, account: Account, listed: Path, home: Path) -> None:
+    """Where the journal can't be written nothing is sent, and the reason is told."""
     assert leads("load", listed, "-m", "m.toml", "--limit", 0, "--json", env=account.env).code == 1
     database = sqlite3.connect(home / "state.db")
     database.execute("CREATE TRIGGER full BEFORE INSERT ON sends BEGIN SELECT RAISE(FAIL, 'disk is full'); END")
@@ -333,7 +343,6 @@ def test_a_fault_of_ours_is_exit_code_70(leads: Leads, account: Account, listed:
     assert "disk is full" in result.err
     assert "Traceback" not in result.err
     assert account.requests == 0
-    assert "Traceback" in leads("load", listed, "-m", "m.toml", env={**account.env, "LEADS_DEBUG": "1"}).err
 
 
 def test_a_reader_that_goes_away_is_no_fault(home: Path, listed: Path) -> None:

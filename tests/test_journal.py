@@ -50,7 +50,7 @@ def state(path: Path) -> sa.Engine:
 @pytest.fixture
 def elsewhere(state: sa.Engine, path: Path) -> Iterator[sqlite3.Connection]:
     """A second connection: it sees what is committed, and nothing else."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=1)) as connection:
         yield connection
 
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_written_is_an_error(
         with pytest.raises(JournalError, match="can't be written"):
             await written.begin(payload(2), 0)
         if damage == "table gone":
-            elsewhere.execute("ALTER TABLE gone RENAME TO sends")
+            elsewhere.execute("ALTER TABLE gone RENAME TO sends")  # nobody holds a lock on account of the failure
         with pytest.raises(JournalError):
             await written.settle(payload(1), ACCEPTED, 0)
         with pytest.raises(JournalError):

@@ -91,7 +91,7 @@ MIXED = [
     HEADER,
     ["A-2", "2025550102", "Ada", "Marlow", "DC", "20001", SPRING, "P 1"],
     ["A-3", "+1 (303) 555-0103", " Ben ", "Okafor", "colorado", "80202", SPRING, ""],
-    ["A-4", "617.555.0104", "Zoë", "Ñandú 李 O’Neil", "MA", "2108", "Demo", "ü"],
+    ["A-4", "617.555.0104", "Zoë", "Ñandú 李 O\u2019Neil", "MA", "2108", "Demo", "ü"],
     ["A-5", "202-555-0102", "Ada", "Again", "DC", "20001", SPRING, ""],
     ["A-6", "2065550106", "Known", "Already", "WA", "98101", SPRING, ""],
     ["A-7", "3125550107", "Do", "Not-Call", "IL", "60601", SPRING, ""],
@@ -301,9 +301,7 @@ def test_rows_without_any_problem_end_with_exit_code_0(
 # Other operations
 
 
-def test_updates_from_a_file_change_what_they_name_and_nothing_else(
-    leads: Leads, home: Path, account: Account
-) -> None:
+def test_updates_from_a_file_change_what_they_name_and_nothing_else(leads: Leads, home: Path, account: Account) -> None:
     """A found lead is changed, empty cells leave it as it is, an id that nobody has is rejected."""
     account.insert("2025550101", ClientId="S-1", FirstName="Ada", LastName="Marlow", Notes="old")
     account.insert("2025550102", ClientId="S-2", FirstName="Ben", Notes="old")

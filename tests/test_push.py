@@ -7,10 +7,9 @@ import random
 import signal
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -162,9 +161,7 @@ def push(state: sa.Engine) -> Run:
             )
             world = World(lambda: START + timedelta(seconds=loop.time()), random.Random(3), settled.append)
             with open_journal(state, Scope(run_id, run_id, operation.name)) as written:
-                one = Push(
-                    operation, wire, written, limits=limits, watch=watch or Watch(NO_LIMIT), world=world
-                )
+                one = Push(operation, wire, written, limits=limits, watch=watch or Watch(NO_LIMIT), world=world)
                 return await one.run(iter(batches))
 
         pushed = run_on_clock(pushing())
@@ -237,9 +234,7 @@ def test_what_never_arrived_is_sent_again(push: Run, answer: Callable[[], Answer
         (text("<br><br>Result: CURL error[28]: timed out"), "dialer_timeout"),
     ],
 )
-def test_an_insert_in_doubt_is_unknown_after_one_request(
-    push: Run, answer: Callable[[], Answer], code: str
-) -> None:
+def test_an_insert_in_doubt_is_unknown_after_one_request(push: Run, answer: Callable[[], Answer], code: str) -> None:
     """It may have arrived: sending it again might call someone twice."""
     vendor = Vendor({0: [answer, OK]})
     done = push([row(0)], vendor)
@@ -247,12 +242,20 @@ def test_an_insert_in_doubt_is_unknown_after_one_request(
     assert done.rows[0]["attempts"] == vendor.requests[0] == 1
 
 
-@pytest.mark.parametrize("operation", [UPDATE_LEAD, SEARCH_LEAD])
-def test_what_can_be_repeated_is_repeated(push: Run, operation: Operation) -> None:
+@pytest.mark.parametrize(
+    ("operation", "answer", "fate"),
+    [
+        (UPDATE_LEAD, OK, "accepted"),
+        (SEARCH_LEAD, text('{"id":0,"LeadExists":false}'), "accepted/not_found"),
+    ],
+)
+def test_what_can_be_repeated_is_repeated(
+    push: Run, operation: Operation, answer: Callable[[], Answer], fate: str
+) -> None:
     """Where a second call changes nothing, a doubt is settled by one."""
-    vendor = Vendor({0: [LOST, SERVER_ERROR, OK]})
+    vendor = Vendor({0: [LOST, SERVER_ERROR, answer]})
     done = push([row(0)], vendor, operation=operation)
-    assert done.fates == {0: "accepted"}
+    assert done.fates == {0: fate}
     assert done.rows[0]["attempts"] == 3
 
 
@@ -459,9 +462,7 @@ def test_a_signal_lets_calls_under_way_end(push: Run, number: signal.Signals) ->
 
 def test_calls_that_outlast_the_drain_are_unknown(push: Run) -> None:
     """They were sent, and their replies were not waited for; rows that waited are known not to be there."""
-    vendor = Vendor(
-        {2: [throttled(90), OK]}, seconds=lambda n: 500.0 if n > 2 else 1.0, seen=interrupt(signal.SIGTERM)
-    )
+    vendor = Vendor({2: [throttled(90), OK]}, seconds=lambda n: 500.0 if n > 2 else 1.0, seen=interrupt(signal.SIGTERM))
     done = push([row(n) for n in range(50)], vendor, limits=replace(LIMITS, concurrency=3, drain_seconds=20))
     fates = done.fates
     assert {fates.pop(n) for n in (0, 1)} == {"accepted"}
