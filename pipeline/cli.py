@@ -24,17 +24,17 @@ def main() -> None:
     """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback."""
     os.umask(0o077)  # whatever this tool writes holds people's data
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="leads", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        hint = f"; see: {context.command_path} --help" if context else ""
+        click.echo(f"leads: {error.format_message().rstrip('.')}{hint}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except UserError as error:
         click.echo(f"leads: {error}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        code = 0
     except JournalError as error:
         click.echo(
             f"leads: {error}\nNothing was sent that it does not hold. Free the disk, then: leads show --rebuild",
@@ -247,5 +247,9 @@ def _finish(summary: Summary, given: dict[str, Any]) -> None:
 
     from pipeline import screen
 
-    screen.result(asdict(summary), as_json=given["as_json"])
+    try:
+        screen.result(asdict(summary), as_json=given["as_json"])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has gone: the exit code still says how the run ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(summary.exit_code)

@@ -119,6 +119,11 @@ class Plan:
         """The frame's columns after `apply`, as they are sent."""
         return tuple(a.field for a in self.assignments)
 
+    @property
+    def columns_by_field(self) -> dict[str, str]:
+        """The source's column that a field comes from, where it is one column."""
+        return {a.field: a.origin.column for a in self.assignments if a.origin.column is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Mapped:

@@ -140,3 +140,4 @@ class Outcome:
     judgement: Judgement
     attempts: int
     latency_ms: float | None
+    sent: bool = True  # a byte of some attempt may have left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from pipeline import source
 from pipeline.mapping import Policy
 from pipeline.model import InputError, UserError
 from schemas.spec import Operation
+
+# Ten digits in any spelling, with or without a 1 before them; ".0" may follow, and an extension.
+_PHONE = re.compile(r"(?<!\d)(?:\+?1[-. ]*)?\(?(\d{3})\)?[-./ ]*(\d{3})[-. ]*(\d{4})(?!\d)")
+_LOST_DIGITS = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
 
 NOBODY = "none"  # [policy] suppress = "none": said on purpose
 
@@ -81,12 +86,22 @@ def is_suppressed(phones: pa.Array, numbers: npt.NDArray[np.int64]) -> npt.NDArr
 
 
 def _numbers(chunk: source.Chunk) -> npt.NDArray[np.int64]:
+    """Every phone in every cell, whatever stands beside it: a number too many costs a lead, one too few a stranger."""
     loose = [cell for row in chunk.ragged for cell in row.cells]
     columns = [*(pa.array(chunk.frame[name]) for name in chunk.frame.columns), pa.array(loose, pa.string())]
-    cells = pc.replace_substring_regex(pa.chunked_array(columns), pattern=r"[^0-9]", replacement="")
-    cells = pc.replace_substring_regex(cells, pattern=r"^1([0-9]{10})$", replacement=r"\1")
-    phones = cells.filter(pc.match_substring_regex(cells, pattern=r"^[0-9]{10}$"))
-    return np.asarray(phones.cast(pa.int64()).to_numpy(), dtype=np.int64)
+    cells = pa.chunked_array(columns)
+    plain = pc.match_substring_regex(cells, pattern=r"^[0-9]{10}$")
+    found = {int("".join(parts)) for cell in cells.filter(pc.invert(plain)).unique().to_pylist() for parts in _in(cell)}
+    numbers = cells.filter(plain).cast(pa.int64()).to_numpy()
+    return np.concatenate([numbers, np.fromiter(found, dtype=np.int64, count=len(found))])
+
+
+def _in(cell: str) -> list[tuple[str, ...]]:
+    if _LOST_DIGITS.fullmatch(cell.strip()):
+        raise InputError(
+            f"the suppress file holds {cell!r}: digits were lost in a spreadsheet; export it again as text"
+        )
+    return _PHONE.findall(cell)
 
 
 def _why(operation: Operation, policy: Policy) -> str:

@@ -153,7 +153,8 @@ def _messages(
         "another row of this file has the same phone or identifier"
     )
     told = problems.select(["position", "field", "message"]).to_pandas().drop_duplicates("position")
-    messages[told["position"].to_numpy()] = (told["field"] + " " + told["message"]).to_numpy()
+    first = [report.told_of(field, text) for field, text in zip(told["field"], told["message"], strict=True)]
+    messages[told["position"].to_numpy()] = np.array(first, dtype=object)
     return pa.array(messages, pa.string())
 
 

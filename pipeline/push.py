@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -103,15 +102,14 @@ class Push:
     async def run(self, batches: Iterator[Batch]) -> Pushed:
         """Sends every row of `batches` once its turn comes. Raises JournalError where nothing can be recorded."""
         feed = _Feed(batches, self._hold)
-        with self._listening():
-            workers = [asyncio.create_task(self._work(feed)) for _ in range(self._limits.concurrency)]
-            try:
-                await self._finish(workers)
-            finally:
-                self._stop.set()  # a worker that is cancelled settles its row, and must not take another
-                await _cancel(workers)
-                await feed.close()
-                await asyncio.gather(*self._settling, return_exceptions=True)
+        workers = [asyncio.create_task(self._work(feed)) for _ in range(self._limits.concurrency)]
+        try:
+            await self._finish(workers)
+        finally:
+            self._stop.set()  # a worker that is cancelled settles its row, and must not take another
+            await _cancel(workers)
+            await feed.close()
+            await asyncio.gather(*self._settling, return_exceptions=True)
         if self._unrecorded is not None:
             raise self._unrecorded
         return Pushed(self._watch.end, self._signal)
@@ -259,23 +257,8 @@ class Push:
         if self._watch.halt is not None:
             self._stop.set()
 
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        """SIGINT and SIGTERM drain the run; the second one ends the process at once, and the journal stays true."""
-        loop = asyncio.get_running_loop()
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
-            loop.add_signal_handler(number, self._interrupt, number)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                loop.remove_signal_handler(number)
-
-    def _interrupt(self, number: int) -> None:
-        if self._signal is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+    def interrupt(self, number: int) -> None:
+        """Someone asked the run to end, by this signal: no more rows are taken, and those under way may end."""
         self._signal = number
         self._stop.set()
 
@@ -286,7 +269,7 @@ class _Delivery:
     def __init__(self, push: Push, payload: Payload) -> None:
         self._push, self._payload = push, payload
         self._attempts = 0
-        self._sending = self._entered = False
+        self._sending = self._entered = self._left = False
         self._last: tuple[Judgement, float] | None = None
         self._doubt: Judgement | None = None
 
@@ -311,8 +294,10 @@ class _Delivery:
         self._sending = True
         self._last = await self._push.request(self._payload)
         self._sending = False
-        if self._last[0].verdict is Verdict.IN_DOUBT:
-            self._doubt = self._last[0]
+        judgement = self._last[0]
+        self._left |= judgement.http_status is not None or judgement.verdict is Verdict.IN_DOUBT
+        if judgement.verdict is Verdict.IN_DOUBT:
+            self._doubt = judgement
         return self._last
 
     def _decided(self, judgement: Judgement, latency_ms: float) -> Outcome:
@@ -322,15 +307,15 @@ class _Delivery:
             judgement, status = replace(self._doubt, reply=judgement.reply), Status.UNKNOWN
         if status is Status.FAILED and judgement.verdict in _AGAIN and self._push.stopped_by_signal:
             status = Status.NOT_ATTEMPTED
-        return Outcome(status, judgement.code, judgement, self._attempts, latency_ms)
+        return Outcome(status, judgement.code, judgement, self._attempts, latency_ms, sent=self._left)
 
     def interrupted(self) -> Outcome:
         """The outcome of a row that was cut short: in doubt if a request was under way or is in doubt already."""
         if self._sending or self._doubt is not None:
             judgement = Judgement(Verdict.IN_DOUBT, "interrupted", "the run was stopped before the reply came")
-            return Outcome(Status.UNKNOWN, judgement.code, judgement, self._attempts, None)
+            return Outcome(Status.UNKNOWN, judgement.code, judgement, self._attempts, None, sent=True)
         judgement = Judgement(Verdict.NOT_DELIVERED, "interrupted", "the run was stopped before it was sent")
-        return Outcome(Status.NOT_ATTEMPTED, judgement.code, judgement, self._attempts, None)
+        return Outcome(Status.NOT_ATTEMPTED, judgement.code, judgement, self._attempts, None, sent=self._left)
 
 
 class _Feed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,20 +181,24 @@ def some_need_mending(report: pa.Table) -> bool:
     return bool(pc.any(pc.is_in(report["status"], value_set=pa.array(NEEDS_MENDING))).as_py())
 
 
-def needs_mending(part: pa.Table, report: pa.Table) -> pa.Table:
-    """The rows that a person must mend: row, status, what is wrong in words, and the source's own cells."""
+def needs_mending(part: pa.Table, report: pa.Table, columns: Mapping[str, str]) -> pa.Table:
+    """The rows that a person must mend: row, status, what is wrong in words, and the source's own cells.
+
+    `columns` says from which column of the source a field came: that is the name its user knows.
+    """
     mask = pc.is_in(report["status"], value_set=pa.array(NEEDS_MENDING))
-    told = [
-        _in_words(p, m)
-        for p, m in zip(*(report.filter(mask)[n].to_pylist() for n in ("problems", "message")), strict=True)
-    ]
+    problems, messages = (report.filter(mask)[name].to_pylist() for name in ("problems", "message"))
+    told = [_in_words(p, m, columns) for p, m in zip(problems, messages, strict=True)]
     cells = [name for name in part.column_names if name == "ragged" or name.startswith("cell_")]
-    chosen = part.filter(mask).select(["row", *cells])
-    return chosen.append_column("status", report["status"].filter(mask)).append_column(
-        "problems", pa.array(told, pa.string())
-    )
+    chosen = part.filter(mask).select(["row", *cells]).append_column("status", report["status"].filter(mask))
+    return chosen.append_column("problems", pa.array(told, pa.string()))
 
 
-def _in_words(problems: Sequence[dict[str, str]], message: str | None) -> str:
-    told = [f"{p['field']} {p['message']}".strip() for p in problems]
+def _in_words(problems: Sequence[dict[str, str]], message: str | None, columns: Mapping[str, str]) -> str:
+    told = [told_of(columns.get(p["field"], p["field"]), p["message"]) for p in problems]
     return "; ".join(told) or message or ""
+
+
+def told_of(name: str, message: str) -> str:
+    """What is wrong with what, in one sentence."""
+    return f"{name}: {message}" if name else message

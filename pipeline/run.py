@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from pipeline import journal, people, settings, stages
+from pipeline import journal, people, settings, signals, stages
 from pipeline.job import Job, Summary, World
 from pipeline.model import Status
 
@@ -19,7 +19,7 @@ def check(job: Job, world: World) -> Summary:
     Raises UserError or InputError where the job or its files can't be used.
     """
     started = time.monotonic()
-    with stages.begin(job, world) as run:
+    with signals.listening(), stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
         stages.prepare(job, world, run, sources)
         ending = stages.Ending(unsent=Status.VALID)
@@ -35,13 +35,14 @@ def load(job: Job, world: World) -> Summary:
     people.check_consent(job.operation, job.mapping.policy, job.consent)
     credentials = settings.credentials(job.settings, job.operation.vendor)
     state = journal.engine(job.settings.state)
-    with stages.begin(job, world) as run:
+    with signals.listening() as heard, stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
         suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
         stages.prepare(job, world, run, sources)
         to_send = stages.count_to_send(job, run, suppressed)
         people.check_number(job.operation, job.mapping.policy, job.consent, to_send)
+        heard.hold()
         world.progress.sending(to_send)
-        pushed = stages.send(job, world, run, state=state, credentials=credentials, suppressed=suppressed)
+        pushed = stages.send(job, world, run, heard, state=state, credentials=credentials, suppressed=suppressed)
         ending = stages.Ending(unsent=Status.NOT_ATTEMPTED, state=state, pushed=pushed)
         return stages.conclude(run, ending, time.monotonic() - started)

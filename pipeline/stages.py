@@ -29,6 +29,7 @@ from pipeline.model import Held, Payload, Status, UserError
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.push import Batch, Pushed
+from pipeline.signals import Signals
 from pipeline.validate import Validator
 from pipeline.wire import Wire, check_base_url
 
@@ -107,6 +108,7 @@ def send(
     job: Job,
     world: World,
     run: RunFolder,
+    heard: Signals,
     *,
     state: sa.Engine,
     credentials: Mapping[str, str],
@@ -133,8 +135,10 @@ def send(
                 watch=Watch(ErrorLimit.parse(job.settings.max_errors)),
                 world=push.World(world.now, world.rng, world.progress.settled),
             )
-            async with transport:
-                return await pushing.run(_batches(job, run, suppressed))
+            loop = asyncio.get_running_loop()
+            with heard.telling(lambda number: loop.call_soon_threadsafe(pushing.interrupt, number)):
+                async with transport:
+                    return await pushing.run(_batches(job, run, suppressed))
 
     run.log("sending", target=_target(job).url)
     pushed = asyncio.run(pushing())
@@ -269,8 +273,14 @@ def _write_report(
     return counts, repairs
 
 
+def _in_order(run: RunFolder, manifest: dict[str, Any]) -> list[tuple[int, Path]]:
+    """(source, path) of every part, ordered as the report is: by source, sheet, row."""
+    names = [(of["name"], of["sheet"] or "") for of in manifest["sources"]]
+    return sorted(run.part_paths(), key=lambda part: (names[part[0]], part))
+
+
 def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[pa.Table]:
-    for number, path in run.part_paths():
+    for number, path in _in_order(run, manifest):
         part = pq.read_table(path, columns=report.PART.names)
         of = manifest["sources"][number]
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
@@ -287,24 +297,24 @@ def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
     for number, of in enumerate(manifest["sources"]):
         stem = "rejected" if len(manifest["sources"]) == 1 else f"rejected-{number + 1}"
         form = rejected.Form(of["format"], tuple(of["columns"]), of["sheet"], of["encoding"], of["delimiter"])
-        path = rejected.write(run.path, stem, form, _to_mend(run, number))
+        path = rejected.write(run.path, stem, form, _to_mend(run, manifest, number))
         written += [path] if path else []
     return written
 
 
-def _to_mend(run: RunFolder, number: int) -> Iterator[pa.Table]:
+def _to_mend(run: RunFolder, manifest: dict[str, Any], number: int) -> Iterator[pa.Table]:
     """The rows that need mending, part by part; the report's row groups follow the parts."""
     with pq.ParquetFile(run.results) as results:
-        for group, (of, path) in enumerate(run.part_paths()):
+        for group, (of, path) in enumerate(_in_order(run, manifest)):
             if of == number:
                 told = results.read_row_group(group, columns=["status", "problems", "message"])
                 if report.some_need_mending(told):
-                    yield report.needs_mending(pq.read_table(path), told)
+                    yield report.needs_mending(pq.read_table(path), told, manifest["sources"][number]["fields"])
 
 
 def _source_records(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """How each file was read. Files of one name are told apart by their paths."""
-    records = [src.inspection.as_json() for src in sources]
+    """How each file was read, and from which column each field came. Files of one name go by their paths."""
+    records = [src.inspection.as_json() | {"fields": src.plan.columns_by_field} for src in sources]
     names = Counter(record["name"] for record in records)
     return [record | {"name": record["path"] if names[record["name"]] > 1 else record["name"]} for record in records]
 

@@ -192,10 +192,11 @@ def test_an_ambiguous_run_is_told_in_one_line(leads: Leads, listed: Path) -> Non
 
 @pytest.mark.parametrize("args", [("load",), ("load", "list.csv"), ("lod",), ("load", "x", "-m", "m", "--limit", "-1")])
 def test_wrong_usage_is_exit_code_2(leads: Leads, args: tuple[str, ...]) -> None:
-    """What click refuses has the code of usage, on stderr."""
+    """What click refuses is one line as well, on stderr, and says where the help is."""
     result = leads(*args)
-    assert (result.code, result.out) == (2, "")
-    assert "Error: " in result.err
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert result.err.startswith("leads: ")
+    assert "see: leads" in result.err
 
 
 def test_a_mistake_of_the_installed_command_has_its_exit_code(home: Path) -> None:

@@ -726,6 +726,19 @@ def test_suppressed_numbers_are_not_sent(leads: Leads, account: Account, simple:
     assert set(account.leads()) == {phone(0), phone(2)}
 
 
+@pytest.mark.parametrize(
+    "cell", ["202-555-0100 x5", "202-555-0100 / 303-555-0199", "home: 2025550100, office: 3035550199", "2025550100.0"]
+)
+def test_a_suppressed_number_is_found_in_its_cell(
+    leads: Leads, account: Account, simple: Callable[..., Path], cell: str
+) -> None:
+    """An extension, a second number or a word beside it does not take a person's protection away."""
+    path = simple(2, policy='suppress = "dnc.csv"')
+    write_csv(path.with_name("dnc.csv"), [["number"], [cell], [phone(50)]])
+    result = leads("load", path, "-m", "simple.toml", "--json", env=account.env)
+    assert result.fates == {2: "skipped/suppressed", 3: "accepted"}
+
+
 def test_suppressed_numbers_are_not_imported_either(
     leads: Leads, account: Account, simple: Callable[..., Path]
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_part_has_what_is_sent_and_what_was_read() -> None:
     assert [r["rule"] for r in sent["repairs"]] == ["phone_format"]
     assert (sent["cell_0"], sent["cell_1"], sent["cell_2"]) == ("(202) 555-0101", "17", "")
     assert (bad["row"], bad["status"], bad["code"]) == (3, "invalid", "bad_phone")
-    assert bad["message"].startswith("PrimaryPhone ")
+    assert bad["message"].startswith("PrimaryPhone: ")
     assert [p["rule"] for p in bad["problems"]] == ["bad_phone", "too_long"]
     assert [bad[name] for name in ("row_key", "identifier", "payload", "payload_sha256")] == [None] * 4
     assert (bad["phone"], bad["client_id"], bad["cell_2"]) == ("555", "18", "x" * 101)

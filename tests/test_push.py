@@ -25,6 +25,7 @@ from pipeline.journal import JournalError, Scope, open_journal
 from pipeline.model import Held, Payload, Status
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import BURST_SECONDS, Batch, Limits, Push, Pushed, World
+from pipeline.signals import listening
 from pipeline.wire import Wire
 from schemas.dialedin import INSERT_LEAD, SEARCH_LEAD, UPDATE_LEAD
 from schemas.spec import Operation
@@ -162,7 +163,10 @@ def push(state: sa.Engine) -> Run:
             world = World(lambda: START + timedelta(seconds=loop.time()), random.Random(3), settled.append)
             with open_journal(state, Scope(run_id, run_id, operation.name)) as written:
                 one = Push(operation, wire, written, limits=limits, watch=watch or Watch(NO_LIMIT), world=world)
-                return await one.run(iter(batches))
+                with listening() as heard:
+                    heard.hold()
+                    with heard.telling(lambda number: loop.call_soon_threadsafe(one.interrupt, number)):
+                        return await one.run(iter(batches))
 
         pushed = run_on_clock(pushing())
         sends, kept = journal.settled_between(state, run_id, 0, (0, 10**9))

@@ -17,7 +17,7 @@ from pipeline.report import PART, REPORT, Place
 
 SENDS, HELD = (table.schema for table in journal.nothing())
 PLACE = Place("run-1", "list.csv", None, "InsertLead")
-VALID, INVALID = {"status": "valid"}, {"status": "invalid", "code": "bad_phone", "message": "PrimaryPhone is bad"}
+VALID, INVALID = {"status": "valid"}, {"status": "invalid", "code": "bad_phone", "message": "PrimaryPhone: is bad"}
 PROBLEM = {"field": "City", "rule": "too_long", "value": "x", "message": "is too long"}
 
 
@@ -124,7 +124,7 @@ def test_rows_that_were_not_sent() -> None:
             ("skipped", "duplicate_in_file"),
         ]
         assert [r["problems"] for r in got] == [[], [PROBLEM], []]
-        assert [r["message"] for r in got] == [None, "PrimaryPhone is bad", None]
+        assert [r["message"] for r in got] == [None, "PrimaryPhone: is bad", None]
         assert {(r["attempts"], r["reconciled"], r["first_sent_at"], r["settled_at"]) for r in got} == {
             (0, False, None, None)
         }
@@ -223,16 +223,16 @@ def test_rows_to_mend_have_their_cells_and_reasons() -> None:
     )
     told = report.project(of, sent, held(), PLACE, Status.NOT_ATTEMPTED)
     assert report.some_need_mending(told)
-    assert report.needs_mending(of, told).to_pylist() == [
+    assert report.needs_mending(of, told, {"City": "Town"}).to_pylist() == [
         {
             "row": 2,
             "ragged": None,
             "cell_0": "a",
             "status": "invalid",
-            "problems": "City is too long; is too long",
+            "problems": "Town: is too long; is too long",
         },
         {"row": 3, "ragged": None, "cell_0": "b", "status": "rejected", "problems": "Result: No"},
-        {"row": 5, "ragged": ["a"], "cell_0": None, "status": "invalid", "problems": "PrimaryPhone is bad"},
+        {"row": 5, "ragged": ["a"], "cell_0": None, "status": "invalid", "problems": "PrimaryPhone: is bad"},
     ]
 
 
@@ -242,6 +242,6 @@ def test_nothing_to_mend() -> None:
     told = report.project(of, sends({"row": 2, "status": "unknown"}), held(), PLACE, Status.NOT_ATTEMPTED)
     assert not report.some_need_mending(told)
     assert not report.some_need_mending(told.slice(0, 0))
-    assert report.needs_mending(of, told).num_rows == 0
+    assert report.needs_mending(of, told, {}).num_rows == 0
     refused = report.project(of, sends({"row": 2, "status": "rejected"}), held(), PLACE, Status.NOT_ATTEMPTED)
-    assert report.needs_mending(of, refused)["problems"].to_pylist() == [""]
+    assert report.needs_mending(of, refused, {})["problems"].to_pylist() == [""]
