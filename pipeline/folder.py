@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -61,22 +61,30 @@ class RunFolder:
 
     def write_part(self, source: int, part: int, table: pa.Table) -> None:
         """Writes one part; it is on disk when this returns."""
-        with self._replacing(self.parts / PART.format(source=source, part=part)) as file:
-            pq.write_table(table, file, compression="zstd", compression_level=1, use_dictionary=["status", "code"])
+        with replacing(self.parts / PART.format(source=source, part=part)) as file:
+            pq.write_table(
+                table,
+                file,
+                row_group_size=max(table.num_rows, 1),
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=["status", "code"],
+            )
 
     def part_paths(self) -> list[tuple[int, Path]]:
         """(source, path) of every part, in order."""
-        return [(int(path.name[:3]), path) for path in sorted(self.parts.glob("*.parquet"))]
+        numbered = sorted((_numbers(path), path) for path in self.parts.glob("*.parquet"))
+        return [(source, path) for (source, _), path in numbered]
 
     def write_results(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-        """Writes the report, replacing an earlier one whole."""
-        with self._replacing(self.results) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        """Writes the report, a row group per table, replacing an earlier one whole."""
+        with replacing(self.results) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
             for table in tables:
-                writer.write_table(table)
+                writer.write_table(table, row_group_size=max(table.num_rows, 1))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes manifest.json or summary.json, replacing an earlier one whole."""
-        with self._replacing(self.path / name) as file:
+        with replacing(self.path / name) as file:
             file.write((json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n").encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
@@ -99,16 +107,32 @@ class RunFolder:
         """Removes the folder of a run that never began."""
         shutil.rmtree(self.path)
 
-    @contextmanager
-    def _replacing(self, path: Path) -> Iterator[Any]:
-        """A file that appears under its name only when it is whole and on disk."""
-        temporary = path.with_name(f".{path.name}.tmp")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+
+def _numbers(part: Path) -> tuple[int, int]:
+    """The numbers in a part's name; they may have more digits than PART gives them."""
+    source, _, number = part.stem.partition("-")
+    return int(source), int(number)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name only when it is whole and on disk; the name is on disk afterwards, too."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def create(runs: Path, source_name: str, now: datetime) -> RunFolder:
@@ -119,6 +143,7 @@ def create(runs: Path, source_name: str, now: datetime) -> RunFolder:
         runs.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
         (path / "parts").mkdir(mode=0o700)
+        _sync(runs)
     except OSError as error:
         raise UserError(
             f"--runs {runs}: can't make a run folder: {error.strerror}; choose another with --runs"

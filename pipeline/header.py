@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.clean.phone import ANYWHERE
 from pipeline.csvscan import Record
 from pipeline.model import InputError
 
 REJECTED_COLUMNS = ("_row", "_status", "_problems")  # what a rejected file of ours has beyond the source's columns
 
 _TITLE_RECORDS = 20  # a header further down is not found by itself
-_PHONE = re.compile(r"(?<!\d)(?:\+?1[-. ]?)?\(?\d{3}\)?[-. ]?\d{3}[-. ]?\d{4}(?!\d)")
 _NUMBER = re.compile(r"[-+$]?\d[\d.,:/ -]*%?")  # dates, too
 
 
@@ -134,4 +134,4 @@ def _refuse_duplicates(names: Sequence[str], row: int, first_column: int, hint: 
 def _looks_like_data(cells: Sequence[str]) -> bool:
     """Whether a cell holds a phone number, or every cell that is not blank a number."""
     filled = [cell.strip() for cell in cells if cell.strip()]
-    return any(_PHONE.search(cell) for cell in filled) or all(_NUMBER.fullmatch(cell) for cell in filled)
+    return any(ANYWHERE.search(cell) for cell in filled) or all(_NUMBER.fullmatch(cell) for cell in filled)

@@ -31,7 +31,7 @@ class Target:
 class Payloads:
     """Payloads of a chunk as columns, one element per row of the frame they were built from.
 
-    `identity` is what repeats within a file are counted by: the phone, or the identifier; 0 where there is none.
+    `phone`, `identifier` and `client_id` are "" where a row has none.
     """
 
     row_key: pa.StringArray
@@ -55,6 +55,12 @@ def build(plan: Plan, frame: pd.DataFrame, target: Target, occurrence: npt.NDArr
     body = form(_sent(operation, plan.policy, columns), len(frame))
     client_id = columns.get(operation.client_id or "", _blank(len(frame)))
     return Payloads(keys, phone, identifier, client_id, body, _digests(body))
+
+
+def base_keys(plan: Plan, frame: pd.DataFrame, target: Target) -> pa.StringArray:
+    """The row keys of `frame` before the occurrences of each are counted."""
+    columns = {str(name): cells(frame, str(name)) for name in frame.columns}
+    return row_keys(plan.operation, columns, target, None, len(frame))
 
 
 def row_keys(

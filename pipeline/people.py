@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import source
+from pipeline.clean.phone import ANYWHERE
+from pipeline.clean.text import tidy
 from pipeline.mapping import Policy
 from pipeline.model import InputError, UserError
 from schemas.spec import Operation
 
-# Ten digits in any spelling, with or without a 1 before them; ".0" may follow, and an extension.
-_PHONE = re.compile(r"(?<!\d)(?:\+?1[-. ]*)?\(?(\d{3})\)?[-./ ]*(\d{3})[-. ]*(\d{4})(?!\d)")
-_LOST_DIGITS = re.compile(r"\d(\.\d+)?[eE]\+?\d+")
+_LOST_DIGITS = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
+_OTHER_DIGIT = re.compile(r"[^\D0-9]")  # full-width, Arabic, …
 
 NOBODY = "none"  # [policy] suppress = "none": said on purpose
 
@@ -81,8 +82,14 @@ def suppressed(policy: Policy, beside: Path, spool: Path) -> npt.NDArray[np.int6
 
 
 def is_suppressed(phones: pa.Array, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which of `phones` are among the suppressed numbers."""
-    return np.asarray(pc.is_in(phones, value_set=pa.array(numbers).cast(pa.string())))
+    """Which of `phones` are among the suppressed `numbers`, which are sorted; what is no ten digits is not."""
+    if not len(numbers):
+        return np.zeros(len(phones), dtype=np.bool_)
+    ten = pc.fill_null(pc.match_substring_regex(phones, pattern=r"^[0-9]{10}$"), False)
+    asked = np.asarray(pc.if_else(ten, phones, "0").cast(pa.int64()), dtype=np.int64)
+    nearest = numbers[np.minimum(np.searchsorted(numbers, asked), len(numbers) - 1)]
+    barred: npt.NDArray[np.bool_] = np.asarray(ten) & (nearest == asked)
+    return barred
 
 
 def _numbers(chunk: source.Chunk) -> npt.NDArray[np.int64]:
@@ -97,11 +104,13 @@ def _numbers(chunk: source.Chunk) -> npt.NDArray[np.int64]:
 
 
 def _in(cell: str) -> list[tuple[str, ...]]:
-    if _LOST_DIGITS.fullmatch(cell.strip()):
+    fix = tidy(cell)
+    text = _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), fix.value if fix else cell)
+    if _LOST_DIGITS.fullmatch(text):
         raise InputError(
             f"the suppress file holds {cell!r}: digits were lost in a spreadsheet; export it again as text"
         )
-    return _PHONE.findall(cell)
+    return ANYWHERE.findall(text)
 
 
 def _why(operation: Operation, policy: Policy) -> str:

@@ -98,10 +98,10 @@ class Preparer:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
         plan = self.validator.plan if self.account_known else _without_keys(self.validator.plan)
         frame = checked.frame[send]
-        built = payloads.build(plan, frame, self.target)
+        occurrence = None
         if plan.policy.duplicates_in_file == "keep":
-            occurrence = self.keys.add(payloads.key_identities(built.row_key))
-            built = payloads.build(plan, frame, self.target, occurrence)
+            occurrence = self.keys.add(payloads.key_identities(payloads.base_keys(plan, frame, self.target)))
+        built = payloads.build(plan, frame, self.target, occurrence)
         made = {
             "row_key": built.row_key if self.account_known else pa.nulls(len(frame), pa.string()),
             "identifier": built.identifier,

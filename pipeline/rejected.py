@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.folder import replacing
 from pipeline.source import REJECTED_COLUMNS
 
 _CELL_AT_MOST = 32767  # characters that a spreadsheet cell holds
@@ -56,9 +57,10 @@ def _rows(table: pa.Table) -> Iterator[list[str]]:
 
 
 def _write_csv(path: Path, form: Form, lines: Iterable[Sequence[str]]) -> Path:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w", encoding=_encoding(form), errors="replace", newline="") as file:
-        csv.writer(file, delimiter=form.delimiter or ",").writerows(lines)
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, encoding=_encoding(form), errors="replace", newline="")
+        csv.writer(text, delimiter=form.delimiter or ",").writerows(lines)
+        text.detach()  # flushes, and leaves the file open
     return path
 
 
@@ -75,8 +77,8 @@ def _write_xlsx(path: Path, sheet: str, lines: Iterable[Sequence[str]]) -> Path:
     page = book.create_sheet(sheet[:31])
     for line in lines:
         page.append([_text_cell(page, text) for text in line])
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-    book.save(path)
+    with replacing(path) as file:
+        book.save(file)
     return path
 
 

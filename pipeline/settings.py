@@ -10,7 +10,6 @@ from typing import Any
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,30 +27,6 @@ _VENDORS = ("dialedin_", "dialogtech_")
 
 def _default_state() -> str:
     return f"sqlite:///{platformdirs.user_state_path('dialedin-leads')}/state.db"
-
-
-class _Environment(PydanticBaseSettingsSource):
-    """LEADS_RATE, DIALEDIN_TOKEN, …; empty is not set. A secret may be in a file that NAME_FILE names."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 the library's
-        variable = _variable(field_name)
-        if value := os.environ.get(variable):
-            return value, variable, False
-        if field_name in SECRETS and (path := os.environ.get(f"{variable}_FILE")):
-            return _read_secret(Path(path), f"{variable}_FILE"), f"{variable}_FILE", False
-        return None, variable, False
-
-    def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
-
-    def origin(self, name: str) -> str:
-        """The variable that the value came from."""
-        return self.get_field_value(self.settings_cls.model_fields[name], name)[1]
-
-
-def _variable(name: str) -> str:
-    return name.upper() if name.startswith(_VENDORS) else f"LEADS_{name.upper()}"
 
 
 class Settings(BaseSettings):
@@ -83,12 +58,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 `resolve` reads the environment
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, environment, leads.toml: in this order."""
-        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
+        """What is given, then leads.toml."""
+        return init_settings, TomlConfigSettingsSource(settings_cls)
 
 
 def resolve(flags: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
@@ -98,11 +73,11 @@ def resolve(flags: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
     """
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     in_file = _from_file()
-    environment = _Environment(Settings)
+    environment = _from_environment()
     origins = dict.fromkeys(Settings.model_fields, "default") | dict.fromkeys(in_file, str(FILE))
-    origins |= {name: environment.origin(name) for name in environment()} | dict.fromkeys(given, "flag")
+    origins |= {name: variable for name, (variable, _) in environment.items()} | dict.fromkeys(given, "flag")
     try:
-        return Settings(**given), origins
+        return Settings(**{name: value for name, (_, value) in environment.items()} | given), origins
     except ValidationError as error:
         raise UserError(_first_error(error, origins)) from None
 
@@ -149,6 +124,21 @@ def _plain(value: SecretStr | str | None) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     return value or ""
+
+
+def _from_environment() -> dict[str, tuple[str, Any]]:
+    """The variable and the value of each setting: LEADS_RATE, DIALEDIN_TOKEN, …; an empty variable is not set.
+
+    A secret may be in a file that NAME_FILE names. It is read once: a pipe has nothing to say a second time.
+    """
+    found: dict[str, tuple[str, Any]] = {}
+    for name in Settings.model_fields:
+        variable = name.upper() if name.startswith(_VENDORS) else f"LEADS_{name.upper()}"
+        if value := os.environ.get(variable):
+            found[name] = variable, value
+        elif name in SECRETS and (path := os.environ.get(f"{variable}_FILE")):
+            found[name] = f"{variable}_FILE", _read_secret(Path(path), f"{variable}_FILE")
+    return found
 
 
 def _from_file() -> dict[str, object]:

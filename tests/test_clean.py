@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clean import CLEANERS, CLEANERS_VERSION, CleanOptions, clean, engine
-from pipeline.clean.phone import area_regions
+from pipeline.clean.phone import ANYWHERE, area_regions
 from pipeline.clean.place import STATES
-from pipeline.clean.text import Fix
+from pipeline.clean.text import Fix, tidy
 from pipeline.model import PROBLEMS, REPAIRS, Cleaned
 
 
@@ -600,3 +600,14 @@ def test_phones_are_in_their_cells(column: list[str], options: CleanOptions) -> 
         if value and i not in refused:
             assert len(value) == 10
             assert value in "".join(c for c in raw if c in "0123456789")
+
+
+@UNHURRIED
+@given(SPELLINGS | VALUES, VALUES, VALUES)
+def test_a_phone_is_found_anywhere(raw: str, before: str, after: str) -> None:
+    """A cell that is a phone is found with anything around it but digits."""
+    value = said("us_phone", raw)
+    if not value.message and value.value:
+        fix = tidy(f"{before} | {raw} | {after}")
+        text = fix.value if fix else f"{before} | {raw} | {after}"
+        assert value.value in {"".join(parts) for parts in ANYWHERE.findall(text)}

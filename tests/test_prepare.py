@@ -12,7 +12,7 @@ from given import INSERT, TARGET, UPDATE, text_frame, validator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import prepare
+from pipeline import payloads, prepare
 from pipeline.payloads import Repeats, Target
 from pipeline.prepare import Preparer
 from pipeline.report import PART
@@ -124,6 +124,15 @@ def test_kept_repeats_have_the_keys_of_their_occurrence() -> None:
     assert len(set(keys)) == 4
     assert keys[:2] == [row["row_key"] for row in prepared(INSERT, phones([A, B]))[0]]
     assert [row["client_id"] for row in (*one, *other)] == keys
+
+
+@pytest.mark.parametrize("mode", ["first", "keep"])
+def test_payloads_are_built_once(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """To number the repeats takes their keys only."""
+    built, form = [], payloads.form
+    monkeypatch.setattr(payloads, "form", lambda parameters, rows: built.append(rows) or form(parameters, rows))
+    prepared(INSERT + POLICY.format(mode), phones([A, B], [C]))
+    assert built == [2, 1]
 
 
 @pytest.mark.parametrize(

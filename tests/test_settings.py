@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,21 @@ def test_the_secret_of_a_file_is_what_is_sent(home: Path, monkeypatch: pytest.Mo
     found, origins = resolve({})
     assert settings.credentials(found, DIALEDIN)["token"] == "nearer"
     assert origins["dialedin_token"] == "DIALEDIN_TOKEN"
+
+
+def test_a_secret_may_come_through_a_pipe(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`DIALEDIN_TOKEN_FILE=<(pass show token)` says it once: value and origin come from one reading."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, f"{TOKEN}\n".encode())
+        os.close(writer)
+        monkeypatch.setenv("DIALEDIN_TOKEN_FILE", f"/dev/fd/{reader}")
+        monkeypatch.setenv("DIALEDIN_ACCID", "A1")
+        found, origins = resolve({"rate": 3})
+    finally:
+        os.close(reader)
+    assert settings.credentials(found, DIALEDIN) == {"token": TOKEN, "accid": "A1"}
+    assert origins["dialedin_token"] == "DIALEDIN_TOKEN_FILE"
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff\xfe\x00"])

@@ -20,13 +20,21 @@ _CODE_ONLY = re.compile(_CODE)
 
 # Grouping is part of a number. Mexico City's "55 1234 5678" and India's "70123 45678" have ten digits as well;
 # read without their groups they would ring strangers in New Jersey and in North Dakota.
-_GAP = r"[-.()/ \u00b7\u2010-\u2015\u2022\u2212]{0,4}"
-_NUMBER = (
-    rf"\(?(?:(?:\+ ?|00 ?)?1{_GAP})?"  # +1, 1, 001
-    rf"\(?([0-9]{{3}}){_GAP}([0-9]{{3}}){_GAP}([0-9]{{4}})"
-)
+_MARK = r"[-.()/ \u00b7\u2010-\u2015\u2022\u2212]"
+
+
+def _number(gap: str) -> str:
+    prefix = rf"\(?(?:(?:\+ ?|00 ?)?1{gap})?"  # +1, 1, 001
+    return rf"{prefix}\(?([0-9]{{3}}){gap}([0-9]{{3}}){gap}([0-9]{{4}})"
+
+
+_NUMBER = _number(_MARK + "{0,4}")
 _ONE = re.compile(rf"{_NUMBER}[-.) ]*")
 _FLOAT = re.compile(r"1?([0-9]{10})\.0+")
+
+# Every place of a tidied text where a phone begins, with any gaps: for those who may not miss one. It takes in
+# whatever `us_phone` reads. Places overlap: in "100 1202555-0100" the phone is not hidden by what stands before it.
+ANYWHERE = re.compile(rf"(?<![0-9])(?={_number(_MARK + '*')}(?![0-9]))")
 
 _ALONE = rf"(?<![0-9]){_NUMBER}(?![0-9])"
 _LOCAL = r"[0-9]{3}[-. ]?[0-9]{4}(?![0-9])"
