@@ -229,8 +229,8 @@ def _world(given: dict[str, Any]) -> World:
     import random
 
     from pipeline import screen
+    from pipeline.delivery import utc_now
     from pipeline.job import World
-    from pipeline.push import utc_now
     from pipeline.transport import AiohttpTransport
 
     settings = _settings(given)

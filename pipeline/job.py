@@ -62,11 +62,6 @@ class Job:
         """The vendor's account; "" where none is set."""
         return settings.account(self.settings, self.operation.vendor)
 
-    @property
-    def timeout_seconds(self) -> float:
-        """How long to wait for a reply."""
-        return max(self.settings.timeout, self.operation.timeout_seconds or 0)
-
 
 @dataclass(frozen=True, slots=True)
 class World:

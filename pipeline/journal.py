@@ -126,7 +126,8 @@ _SQL = {
     _BEGIN: "INSERT OR IGNORE INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
     " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)",
     _SETTLE: "UPDATE sends SET state='settled', status=?, code=?, message=?, attempts=?, http_status=?, reply=?,"
-    " result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL)"
+    " result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL),"
+    " reconciled=?"
     " WHERE run_id=? AND source=? AND row=?",
     _ATTEMPT: "INSERT OR REPLACE INTO attempts (run_id, source, row, attempt, sent_at, code, http_status, reply)"
     " VALUES (?,?,?,?,?,?,?,?)",
@@ -158,7 +159,7 @@ class Journal:
         j = outcome.judgement
         said = (outcome.status, outcome.code, j.message, outcome.attempts, j.http_status, j.reply, j.result, j.lead_id)
         place = (self._scope.run_id, payload.source, payload.row)
-        return self._submit(_SETTLE, (*said, at, outcome.latency_ms, outcome.sent, *place))
+        return self._submit(_SETTLE, (*said, at, outcome.latency_ms, outcome.sent, outcome.reconciled, *place))
 
     def note_attempt(
         self, payload: Payload, attempt: int, at: int, code: str, http: tuple[int | None, str | None]

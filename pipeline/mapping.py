@@ -72,6 +72,7 @@ class Policy(_Strict):
     suppress: str | None = None
     allow_dialing_dups: bool = False
     dial_non_callables: bool = False
+    resend_unfound: bool | None = None
 
 
 class MappingFile(_Strict):

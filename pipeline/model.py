@@ -129,6 +129,7 @@ class Judgement:
     result: str | None = None
     lead_id: str | None = None
     retry_after_seconds: float | None = None
+    still_at_work: bool = False  # the vendor may not have finished with the call
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +142,4 @@ class Outcome:
     attempts: int
     latency_ms: float | None
     sent: bool = True  # a byte of some attempt may have left
+    reconciled: bool = False  # a search has proved it

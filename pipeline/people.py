@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import source
-from pipeline.mapping import Policy
+from pipeline.mapping import MappingFile, Policy
 from pipeline.model import InputError, UserError
 from schemas.spec import Operation
 
@@ -34,6 +34,18 @@ class Consent:
 def contacts(operation: Operation, policy: Policy) -> bool:
     """Whether rows of this run may make a phone ring, or free people to be called."""
     return operation.contacts(policy.dialing) or operation.frees_people or policy.allow_dialing_dups
+
+
+def may_resend_unfound(operation: Operation, mapping: MappingFile) -> bool:
+    """Whether a row in doubt that was not found twice is sent again, as the policy says.
+
+    By default not where duplicates are stored and dialed: sending again is a bet that the vendor has finished.
+    """
+    if mapping.policy.resend_unfound is not None:
+        return mapping.policy.resend_unfound
+    check = mapping.fields.get("DuplicatesCheck")
+    stores_duplicates = check is not None and check.value in (None, "1")
+    return not (stores_duplicates and contacts(operation, mapping.policy))
 
 
 def check_consent(operation: Operation, policy: Policy, consent: Consent) -> None:

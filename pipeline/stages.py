@@ -13,25 +13,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import folder, journal, mapping, people, push, rejected, report, settings, source
+from pipeline import doubt, folder, journal, mapping, people, push, rejected, report, settings, source
 from pipeline import prepare as preparing
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
+from pipeline.delivery import Endpoint
+from pipeline.delivery import World as SendingWorld
+from pipeline.feed import Batch
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
 from pipeline.mapping import MAPPING_VERSION, Plan
 from pipeline.model import Held, Payload, Status, UserError
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.payloads import KEY_VERSION, Repeats, Target
-from pipeline.push import Batch, Pushed
+from pipeline.push import Pushed
 from pipeline.signals import Signals
 from pipeline.validate import Validator
 from pipeline.wire import Wire, check_base_url
+from schemas.spec import Operation
 
 BATCH_ROWS = 2000  # rows read from a part at once for sending
 
@@ -119,21 +124,15 @@ def send(
 
     async def pushing() -> Pushed:
         transport = world.transport()
-        wire = Wire(
-            url=_target(job).url,
-            credentials=credentials,
-            secrets=settings.secrets_in(credentials, job.operation.vendor),
-            transport=transport,
-            timeout_seconds=job.timeout_seconds,
-        )
+        lookup = job.operation.lookup
         with journal.open_journal(state, scope) as written:
             pushing = push.Push(
-                job.operation,
-                wire,
+                _endpoint(job, job.operation, credentials, transport),
+                None if lookup is None else _endpoint(job, lookup, credentials, transport),
                 written,
                 limits=_limits(job),
                 watch=Watch(ErrorLimit.parse(job.settings.max_errors)),
-                world=push.World(world.now, world.rng, world.progress.settled),
+                world=SendingWorld(world.now, world.rng, world.progress.settled),
             )
             loop = asyncio.get_running_loop()
             with heard.telling(lambda number: loop.call_soon_threadsafe(pushing.interrupt, number)):
@@ -220,9 +219,30 @@ def _target(job: Job) -> Target:
     return Target(job.base_url + job.operation.path, job.account)
 
 
+def _endpoint(
+    job: Job, operation: Operation, credentials: Mapping[str, str], transport: httpx.AsyncBaseTransport
+) -> Endpoint:
+    wire = Wire(
+        url=job.base_url + operation.path,
+        credentials=credentials,
+        secrets=settings.secrets_in(credentials, operation.vendor),
+        transport=transport,
+        timeout_seconds=max(job.settings.timeout, operation.timeout_seconds or 0),
+    )
+    return Endpoint(operation, wire)
+
+
 def _limits(job: Job) -> push.Limits:
     given = job.settings
-    return push.Limits(given.rate, given.concurrency, given.attempts, given.drain)
+    settle = doubt.default_settle_seconds(given.timeout) if given.settle is None else given.settle
+    return push.Limits(
+        given.rate,
+        given.concurrency,
+        given.attempts,
+        given.drain,
+        settle_seconds=settle,
+        resend_unfound=people.may_resend_unfound(job.operation, job.mapping),
+    )
 
 
 def _batches(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> Iterator[Batch]:
