@@ -164,7 +164,12 @@ class Push:
                 self._settle(delivery.payload, delivery.interrupted())
             return False
         try:
-            return await self._begin(delivery) and await self._send(delivery)
+            if not await self._begin(delivery):
+                return False
+            if not self._sender.stop.is_set():
+                return await self._send(delivery)
+            self._settle(delivery.payload, delivery.interrupted())  # the run stopped while the journal wrote
+            return False
         except asyncio.CancelledError:
             self._settle(delivery.payload, delivery.interrupted())
             return False
