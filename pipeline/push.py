@@ -164,12 +164,7 @@ class Push:
                 self._settle(delivery.payload, delivery.interrupted())
             return False
         try:
-            if not await self._begin(delivery):
-                return False
-            if not self._sender.stop.is_set():
-                return await self._send(delivery)
-            self._settle(delivery.payload, delivery.interrupted())  # the run stopped while the journal wrote
-            return False
+            return await self._begin(delivery) and await self._send(delivery)
         except asyncio.CancelledError:
             self._settle(delivery.payload, delivery.interrupted())
             return False
@@ -188,6 +183,9 @@ class Push:
         return False
 
     async def _send(self, delivery: Delivery) -> bool:
+        if self._sender.stop.is_set():  # the run stopped while the journal wrote
+            self._settle(delivery.payload, delivery.interrupted())
+            return False
         doubted_before = delivery.was_in_doubt
         outcome = await delivery.outcome()
         is_doubtful = outcome.status is Status.UNKNOWN or (outcome.status is Status.DUPLICATE and doubted_before)

@@ -480,7 +480,9 @@ def test_a_hundred_rows_in_doubt_halt_the_run(push: Run) -> None:
     assert done.pushed.halt
     assert done.pushed.halt.exit_code == 3
     assert 100 <= len(vendor.sent) <= 108
-    assert set(done.fates.values()) == {"unknown/read_timeout"}
+    # A row that was just being written down when the run stopped was not sent.
+    assert set(done.fates.values()) <= {"unknown/read_timeout", "not_attempted/interrupted"}
+    assert list(done.fates.values()).count("unknown/read_timeout") == len(vendor.sent)
 
 
 def test_a_halt_lets_calls_under_way_end_and_wakes_rows_that_wait(push: Run) -> None:
