@@ -104,6 +104,7 @@ def cli() -> None:
 @_reading
 @_sending
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Send N rows at most.")
+@click.option("--again", is_flag=True, help="Send also what earlier runs have delivered.")
 @click.option("--max-contacts", type=click.IntRange(min=0), metavar="N", help="People who may be contacted at most.")
 @click.option("--dial-non-callables", is_flag=True, help="Confirms a policy that dials do-not-call numbers.")
 @_common
@@ -220,6 +221,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         settings=settings,
         consent=Consent(given.get("max_contacts"), given.get("dial_non_callables", False)),
         limit=given.get("limit"),
+        again=given.get("again", False),
         encoding=given["encoding"],
         sheet=given["sheet"],
     )

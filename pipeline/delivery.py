@@ -100,7 +100,7 @@ class Delivery:
         self._last: tuple[Judgement, float] | None = None
         self._doubt: Judgement | None = None
         self.note: Callable[[Judgement, int], None] = lambda _judgement, _attempt: None
-        self.begun = self.was_in_doubt = False
+        self.begun = self.was_in_doubt = self.looked_up = False
 
     @property
     def attempts_left(self) -> bool:

@@ -44,6 +44,7 @@ class Job:
     settings: Settings
     consent: Consent
     limit: int | None = None
+    again: bool = False  # send also what the ledger knows as delivered
     encoding: str | None = None
     sheet: str | None = None
 
@@ -56,6 +57,11 @@ class Job:
     def base_url(self) -> str:
         """Where the operation's vendor is."""
         return settings.base_url(self.settings, self.operation.vendor)
+
+    @property
+    def scope(self) -> str:
+        """The account at its address: what locks, claims and the ledger are kept for."""
+        return f"{self.account}@{self.base_url}"
 
     @property
     def account(self) -> str:

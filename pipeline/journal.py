@@ -21,9 +21,11 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline.model import Held, JournalError, Outcome, Payload, UserError
+from pipeline.ledger import Entry
+from pipeline.model import Held, JournalError, Outcome, Payload, Status, UserError
 
 GROUP_AT_MOST = 500  # operations in one commit
+_KEYS_AT_ONCE = 500  # bound values of one query
 
 _metadata = sa.MetaData()
 
@@ -72,6 +74,9 @@ sa.Index(
     postgresql_where=_SENDING & (SENDS.c.identifier != ""),
     **_claim_options,
 )
+
+# The ledger: what earlier runs did with a key.
+sa.Index("sends_of_a_key", SENDS.c.row_key)
 
 # Valid rows that were held back on purpose, decided at send time.
 HELD = sa.Table(
@@ -263,6 +268,11 @@ def engine(url: str) -> sa.Engine:
     return made
 
 
+def folder_of(state: sa.Engine) -> Path:
+    """Where the state database is."""
+    return Path(state.url.database or "").absolute().parent
+
+
 @contextlib.contextmanager
 def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
     """The journal of one run. WAL with full sync: a commit survives a power cut.
@@ -281,6 +291,41 @@ def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
     finally:
         journal.close()
         raw.close()
+
+
+def bury(state: sa.Engine, scope: Scope, at: int) -> int:
+    """Gives up on what dead runs left `sending` in this account, and says how many rows that were.
+
+    Their claims are free and their keys stay in doubt. Call it under the account's lock: whoever else was sending
+    is dead then.
+    """
+    stale = (SENDS.c.account == scope.account, SENDS.c.state == "sending", SENDS.c.run_id != scope.run_id)
+    lost = (
+        sa.update(SENDS)
+        .where(*stale)
+        .values(
+            state="settled",
+            status=Status.UNKNOWN.value,
+            code="interrupted",
+            message="the run died before its outcome was known",
+            settled_at=at,
+        )
+    )
+    with state.begin() as connection:
+        return connection.execute(lost).rowcount
+
+
+def entries(state: sa.Engine, run_id: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
+    """What runs other than this one did with each of `keys`, oldest first; keys that none knows are left out."""
+    found: dict[str, list[Entry]] = {}
+    columns = (SENDS.c.row_key, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, SENDS.c.first_sent_at)
+    with state.connect() as connection:
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            query = sa.select(*columns).where(SENDS.c.row_key.in_(some), SENDS.c.run_id != run_id)
+            for key, run, status, digest, sent_at in connection.execute(query.order_by(SENDS.c.first_sent_at)):
+                found.setdefault(key, []).append(Entry(run, status, digest, sent_at or 0))
+    return found
 
 
 def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> tuple[pa.Table, pa.Table]:

@@ -91,6 +91,7 @@ class Payload:
     client_id: str
     body: bytes  # application/x-www-form-urlencoded
     sha256: str
+    doubted_at: int | None = None  # microseconds since 1970: an earlier run may have delivered it then
 
 
 @dataclass(frozen=True, slots=True)

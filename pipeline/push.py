@@ -186,18 +186,32 @@ class Push:
         if self._sender.stop.is_set():  # the run stopped while the journal wrote
             self._settle(delivery.payload, delivery.interrupted())
             return False
+        if (earlier := self._doubt_of_before(delivery)) is not None:
+            return self._rest(delivery, earlier)
         doubted_before = delivery.was_in_doubt
         outcome = await delivery.outcome()
         is_doubtful = outcome.status is Status.UNKNOWN or (outcome.status is Status.DUPLICATE and doubted_before)
-        if is_doubtful and self._can_look_up(delivery.payload) and not self._sender.stop.is_set():
-            task = asyncio.create_task(self._resolve(delivery, outcome))
-            self._doubts.add(task)
-            task.add_done_callback(self._resolved)
-            return True
-        if is_doubtful:
-            outcome = replace(outcome, status=Status.UNKNOWN)
-        self._settle(delivery.payload, outcome)
+        if is_doubtful and not self._sender.stop.is_set():
+            return self._rest(delivery, replace(outcome, status=Status.UNKNOWN))
+        self._settle(delivery.payload, replace(outcome, status=Status.UNKNOWN) if is_doubtful else outcome)
         return False
+
+    def _doubt_of_before(self, delivery: Delivery) -> Outcome | None:
+        """The doubt that another run has left about this row, if this run has not looked it up yet."""
+        if delivery.payload.doubted_at is None or delivery.looked_up:
+            return None
+        text = "an earlier run may have delivered it"
+        judgement = Judgement(Verdict.IN_DOUBT, "in_doubt_elsewhere", text)
+        return delivery.outcome_of(Status.UNKNOWN, judgement)
+
+    def _rest(self, delivery: Delivery, outcome: Outcome) -> bool:
+        if not self._can_look_up(delivery.payload):
+            self._settle(delivery.payload, outcome)
+            return False
+        task = asyncio.create_task(self._resolve(delivery, outcome))
+        self._doubts.add(task)
+        task.add_done_callback(self._resolved)
+        return True
 
     def _can_look_up(self, payload: Payload) -> bool:
         return self._search is not None and self._leads.operation.settle is Settle.SEARCH and payload.client_id != ""
@@ -228,9 +242,13 @@ class Push:
     async def _look_up(self, delivery: Delivery, doubtful: Judgement) -> Step:
         looks: list[Sighting] = []
         rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
+        if not delivery.looked_up and delivery.payload.doubted_at is not None:
+            rest -= (micros(self._world.now()) - delivery.payload.doubted_at) / 1_000_000  # it has rested since then
+        delivery.looked_up = True
         step = Step.LOOK_AGAIN
         while step is Step.LOOK_AGAIN:
-            await self._sender.pause(rest)
+            await self._sender.pause(max(rest, 0))
+            rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
             if not await self._sender.admitted():
                 return Step.GIVE_UP
             looks.append(await self._look(delivery.payload))

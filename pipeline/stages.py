@@ -14,31 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import doubt, folder, journal, mapping, people, push, rejected, report, settings, source
+from pipeline import doubt, folder, journal, lock, mapping, people, push, rejected, report, settings, source
 from pipeline import prepare as preparing
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
 from pipeline.delivery import Endpoint
 from pipeline.delivery import World as SendingWorld
-from pipeline.feed import Batch
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
 from pipeline.mapping import MAPPING_VERSION, Plan
-from pipeline.model import Held, Payload, Status, UserError
+from pipeline.model import Status, UserError
+from pipeline.outgoing import Outgoing
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.push import Pushed
 from pipeline.signals import Signals
 from pipeline.validate import Validator
 from pipeline.wire import Wire, check_base_url
-from schemas.spec import Operation
-
-BATCH_ROWS = 2000  # rows read from a part at once for sending
+from schemas.spec import Effect, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,33 +95,28 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
     run.remove_spool()
 
 
-def count_to_send(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> int:
-    """How many rows would be sent."""
-    rows = 0
-    for _, path in run.part_paths():
-        part = pq.read_table(path, columns=["status", "phone"])
-        valid = part["status"].to_numpy() == Status.VALID.value
-        rows += int((valid & ~people.is_suppressed(part["phone"], suppressed)).sum())
-    return rows if job.limit is None else min(rows, job.limit)
+@contextmanager
+def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[None]:
+    """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing."""
+    if job.operation.effect is Effect.READ:
+        yield
+        return
+    with lock.held(journal.folder_of(state) / "locks", job.scope, run.run_id):
+        lost = journal.bury(state, journal.Scope(run.run_id, job.scope, ""), push.micros(world.now()))
+        if lost:
+            run.log("buried", rows=lost)
+        yield
 
 
-def send(
-    job: Job,
-    world: World,
-    run: RunFolder,
-    heard: Signals,
-    *,
-    state: sa.Engine,
-    credentials: Mapping[str, str],
-    suppressed: npt.NDArray[np.int64],
-) -> Pushed:
+def send(outgoing: Outgoing, world: World, heard: Signals, credentials: Mapping[str, str]) -> Pushed:
     """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
-    scope = journal.Scope(run.run_id, f"{job.account}@{job.base_url}", job.operation.name)
+    job, run = outgoing.job, outgoing.run
+    scope = journal.Scope(run.run_id, job.scope, job.operation.name)
 
     async def pushing() -> Pushed:
         transport = world.transport()
-        lookup = job.operation.lookup
-        with journal.open_journal(state, scope) as written:
+        lookup = _lookup(job)
+        with journal.open_journal(outgoing.state, scope) as written:
             pushing = push.Push(
                 _endpoint(job, job.operation, credentials, transport),
                 None if lookup is None else _endpoint(job, lookup, credentials, transport),
@@ -137,12 +128,21 @@ def send(
             loop = asyncio.get_running_loop()
             with heard.telling(lambda number: loop.call_soon_threadsafe(pushing.interrupt, number)):
                 async with transport:
-                    return await pushing.run(_batches(job, run, suppressed))
+                    return await pushing.run(outgoing.batches())
 
     run.log("sending", target=_target(job).url)
     pushed = asyncio.run(pushing())
     run.log("sent", halted=pushed.halt and pushed.halt.code, signal=pushed.signal)
     return pushed
+
+
+def _lookup(job: Job) -> Operation | None:
+    """The search that settles a doubt, where a lead that it finds can only be ours.
+
+    It can't where rows go out again on purpose, or where several rows of a file may share a mapped ClientId.
+    """
+    kept = job.mapping.policy.duplicates_in_file == "keep" and job.operation.client_id in job.mapping.fields
+    return None if job.again or kept else job.operation.lookup
 
 
 def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
@@ -243,34 +243,6 @@ def _limits(job: Job) -> push.Limits:
         settle_seconds=settle,
         resend_unfound=people.may_resend_unfound(job.operation, job.mapping),
     )
-
-
-def _batches(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> Iterator[Batch]:
-    """The rows to send, in order, as the parts hold them; never more than the job's limit."""
-    left = job.limit
-    columns = ["row", "status", "row_key", "phone", "identifier", "client_id", "payload", "payload_sha256"]
-    for number, path in run.part_paths():
-        for rows in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
-            batch = _batch(number, pa.Table.from_batches([rows]), suppressed)
-            if left is not None:
-                batch = Batch(batch.payloads[:left], batch.held)
-                left -= len(batch.payloads)
-            yield batch
-
-
-def _batch(number: int, rows: pa.Table, suppressed: npt.NDArray[np.int64]) -> Batch:
-    valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
-    barred = people.is_suppressed(valid["phone"], suppressed)
-    held = [
-        Held(number, row, Status.SKIPPED, "suppressed", "the number is on the mapping's suppress list")
-        for row in valid.filter(pa.array(barred))["row"].to_pylist()
-    ]
-    free = valid.filter(pa.array(~barred)).drop_columns("status").to_pydict()
-    payloads = [
-        Payload(number, row, key, phone or "", identifier, client or "", body.encode(), digest)
-        for row, key, phone, identifier, client, body, digest in zip(*free.values(), strict=True)
-    ]
-    return Batch(payloads, held)
 
 
 def _write_report(
