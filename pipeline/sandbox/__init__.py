@@ -2,10 +2,14 @@
 
     php        names and values as the gateway's PHP sees them
     texts      every reply, with what is assumed about it
-    profiles   how fast it is, and which faults it makes
+    faults     every way of going wrong
+    profiles   how fast it is, and which faults it makes how often
     config     what a sandbox is started with
     state      leads, dials, do-not-call numbers and requests, in one SQLite file
     dialer     what each operation does and answers
+    plan       which fault a request meets
+    connection how a connection is cut
+    gauge      what is under way at once
     app        the HTTP side
     serve      the process
 

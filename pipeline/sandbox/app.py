@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pipeline.sandbox import texts
 from pipeline.sandbox.config import SandboxConfig
+from pipeline.sandbox.connection import connection_of, keep_waiting, response
 from pipeline.sandbox.dialer import DELETE_DNC, INSERT, INSERT_DNC, SEARCH, UPDATE, Dialer, detailed
+from pipeline.sandbox.faults import NO_ANSWER, NO_REPLY, Answer, Ending, Fault, Phase, sent_body
+from pipeline.sandbox.gauge import ParallelGauge
 from pipeline.sandbox.php import Form, pairs, request_fields
-from pipeline.sandbox.profiles import Answer, Phase
+from pipeline.sandbox.plan import Faults
 from pipeline.sandbox.state import Lead, RequestEntry, Store
 
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _ACTIONS = {name.partition(".")[2]: name for name in (SEARCH, INSERT_DNC, DELETE_DNC)}
+
+# A timer, however short, is up after all that has come in meanwhile has been read, so that requests that came in
+# together are seen together. A sleep of 0 would be over before that.
+_A_TURN = 1e-9  # seconds
 
 Clock = Callable[[], datetime]
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -35,41 +42,12 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class ParallelGauge:
-    """How much work is under way at once: the most seen, and how often for one phone.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a request comes to."""
 
-    A request counts from when its fields are read until its answer is ready. Where it names no phone, its
-    identifier counts in the phone's place.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._in_flight = 0
-        self._subjects: Counter[str] = Counter()
-        self.max_in_flight = store.gauge("max_in_flight")
-        self.same_phone_in_flight = store.gauge("same_phone_in_flight")
-
-    @contextmanager
-    def hold(self, subject: str) -> Iterator[None]:
-        """Counts one request about `subject` ("" for none) while it is under way."""
-        self._in_flight += 1
-        self._subjects[subject] += 1
-        self._note(subject)
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            self._subjects[subject] -= 1
-            if not self._subjects[subject]:
-                del self._subjects[subject]
-
-    def _note(self, subject: str) -> None:
-        if self._in_flight > self.max_in_flight:
-            self.max_in_flight = self._in_flight
-            self._store.set_gauge("max_in_flight", self.max_in_flight)
-        if subject and self._subjects[subject] > 1:
-            self.same_phone_in_flight += 1
-            self._store.set_gauge("same_phone_in_flight", self.same_phone_in_flight)
+    answer: Answer
+    ending: Ending = Ending.REPLY
 
 
 class Gateway:
@@ -80,51 +58,71 @@ class Gateway:
         self.store = store
         self.gauge = ParallelGauge(store)
         self.texts = texts.bodies(config.texts)
+        self.late_pending = 0
         self._dialer = Dialer(config, store, self.texts)
+        self._faults = Faults(config, store)
         self._clock = clock
-        self._rng = random.Random(config.seed)  # noqa: S311 - faults that can be repeated
+        self._rng = random.Random(config.seed)  # noqa: S311 - latency that can be repeated
         self._slots = _slots(config.profile.max_parallel)
+        self._waits = {Ending.SLOW: config.slow_seconds, Ending.SILENCE: config.silence_seconds}
 
     def endpoint(self, operation_of: Callable[[Form], str]) -> _Endpoint:
         """A script of the gateway, for the operation that its form names."""
 
         async def answered(request: Request) -> Response:
             form = await _form(request)
-            answer = await self._answer(operation_of(form), form, request.method)
-            return HTMLResponse(answer.body, answer.http_status, dict(answer.headers))
+            with self.gauge.hold(_subject_of(form), connection_of(request.scope)):
+                outcome = await self._outcome(operation_of(form), form, request.method)
+                if outcome.ending in self._waits:
+                    await keep_waiting(request, self._waits[outcome.ending])
+            return response(outcome.ending, outcome.answer)
 
         return answered
 
-    async def _answer(self, operation: str, form: Form, method: str) -> Answer:
+    async def _outcome(self, operation: str, form: Form, method: str) -> Outcome:
         received_at = self._clock()
-        with self.gauge.hold(_subject_of(form)):
-            async with self._slots:
-                # Even a sleep of 0 lets the requests that came in together be seen together.
-                await asyncio.sleep(self.config.profile.delay_seconds(self._rng))
+        async with self._slots:
+            await asyncio.sleep(max(_A_TURN, self.config.profile.delay_seconds(self._rng)))
+            with self.store.transaction():
                 return self._perform(operation, form, method, received_at)
 
-    def _perform(self, operation: str, form: Form, method: str, received_at: datetime) -> Answer:
-        fault = self.config.profile.choose_fault(self._rng)
-        with self.store.transaction():
-            if fault is None:
-                answer = Answer(self._dialer.answer(operation, form, self._clock()))
-            else:
-                if fault.phase is Phase.AFTER_STORE:
-                    self._dialer.answer(operation, form, self._clock())
-                answer = fault.answer
-            self.store.add_request(
-                RequestEntry(
-                    received_at=received_at.isoformat(),
-                    method=method,
-                    operation=operation,
-                    phone=phone_of(form),
-                    client_id=client_id_of(form),
-                    http_status=answer.http_status,
-                    reply=answer.body,
-                    fault=fault.name if fault else None,
-                )
+    def _perform(self, operation: str, form: Form, method: str, received_at: datetime) -> Outcome:
+        fault = self._faults.for_request(phone_of(form), identifier_of(form), is_search=operation == SEARCH)
+        outcome = self._struck(fault, operation, form) if fault else Outcome(self._applied(operation, form))
+        self.store.add_request(
+            RequestEntry(
+                received_at=received_at.isoformat(),
+                method=method,
+                operation=operation,
+                phone=phone_of(form),
+                client_id=client_id_of(form),
+                http_status=0 if outcome.ending in NO_REPLY else outcome.answer.http_status,
+                reply=sent_body(outcome.ending, outcome.answer),
+                fault=fault.name if fault else None,
             )
-        return answer
+        )
+        return outcome
+
+    def _struck(self, fault: Fault, operation: str, form: Form) -> Outcome:
+        answer = NO_ANSWER
+        if fault.phase is Phase.AFTER_STORE:
+            answer = self._applied(operation, form)
+        if fault.phase is Phase.LATE_STORE and operation != SEARCH:
+            self._apply_late(operation, form)
+        return Outcome(fault.answer or answer, fault.ending)
+
+    def _applied(self, operation: str, form: Form) -> Answer:
+        return Answer(self._dialer.answer(operation, form, self._clock()))
+
+    def _apply_late(self, operation: str, form: Form) -> None:
+        def apply() -> None:
+            self.late_pending -= 1
+            with self.store.transaction():
+                self._applied(operation, form)
+                self.store.count_up("late_applied")
+
+        self.late_pending += 1
+        asyncio.get_running_loop().call_later(self.config.late_seconds, apply)
 
 
 def _slots(max_parallel: int | None) -> AbstractAsyncContextManager[Any]:
@@ -132,11 +130,15 @@ def _slots(max_parallel: int | None) -> AbstractAsyncContextManager[Any]:
 
 
 async def _form(request: Request) -> Form:
-    """The fields of the request; like PHP, a body that isn't a form of a POST has none."""
+    """The fields of the request; like PHP, a body that isn't a form of a POST has none.
+
+    Every body is read to its end: a connection that is closed over unread bytes ends with a RST.
+    """
+    body = await request.body()
     query = pairs(request.scope["query_string"].decode("utf-8", "replace"))
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method == "POST" and content_type == _URLENCODED:
-        return request_fields(query, pairs((await request.body()).decode("utf-8", "replace")))
+        return request_fields(query, pairs(body.decode("utf-8", "replace")))
     if request.method == "POST" and content_type == _MULTIPART:
         async with request.form() as form:
             parts = [(name, part if isinstance(part, str) else None) for name, part in form.multi_items()]
@@ -154,6 +156,11 @@ def phone_of(form: Form) -> str:
 def _subject_of(form: Form) -> str:
     identifier = form.get("Identifier", "")
     return phone_of(form) or (f"{form.get('SearchField', '')}:{identifier}" if identifier else "")
+
+
+def identifier_of(form: Form) -> tuple[str, str]:
+    """The SearchField and Identifier by which the request names its lead, ("", "") where it names none."""
+    return form.get("SearchField", ""), form.get("Identifier", "")
 
 
 def client_id_of(form: Form) -> str:
@@ -192,6 +199,9 @@ def _script(name: str, endpoint: _Endpoint) -> Route:
 def _state(gateway: Gateway) -> dict[str, Any]:
     return {
         **gateway.store.counts(),
+        "faults": gateway.store.faults(),
+        "late_applied": gateway.store.gauge("late_applied"),
+        "late_pending": gateway.late_pending,
         "max_in_flight": gateway.gauge.max_in_flight,
         "same_phone_in_flight": gateway.gauge.same_phone_in_flight,
         "campaigns": list(gateway.config.campaigns),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,11 +19,17 @@ def _nothing() -> Mapping[str, str]:
     return MappingProxyType({})
 
 
+def _no_plan() -> Mapping[str, Sequence[str]]:
+    return MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxConfig:
     """The account that is simulated, and where and how it answers.
 
-    `texts` replaces reply bodies by their name in `pipeline.sandbox.texts.TEXTS`.
+    `texts` replaces reply bodies by their name in `pipeline.sandbox.texts.TEXTS`. `plan` maps phones to names in
+    `pipeline.sandbox.faults.FAULTS`, or "none", for their requests one after the other, whatever the operation;
+    later ones are answered as usual, and the profile's chances never strike a phone that has a plan.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +37,10 @@ class SandboxConfig:
     state_path: Path | None = None  # None: a temporary file, gone when the sandbox ends
     profile: Profile = DEFAULT
     seed: int = 0  # of latency and faults
+    plan: Mapping[str, Sequence[str]] = field(default_factory=_no_plan)
+    silence_seconds: float = 120.0  # a caller that waits for nothing is cut off then, unless it hangs up before
+    slow_seconds: float = 3.0  # until a `slow_reply`
+    late_seconds: float = 5.0  # until `late_…` is applied; what the end of the sandbox interrupts is lost
     token: str = field(default=DEFAULT_TOKEN, repr=False)
     accid: str = DEFAULT_ACCID
     campaigns: tuple[str, ...] = DEFAULT_CAMPAIGNS

@@ -1,56 +1,36 @@
 """How fast the sandbox is and which faults it makes, by name.
 
-A fault is chosen before its operation is applied, and `phase` says which side of the store it is on.
-No rate limit of the vendor is documented or was ever seen: only `hostile-proxy` has a 429.
+No rate limit of the vendor is documented or was ever seen: a 429 is in `hostile-proxy` and `flaky` alone.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
 
 from pipeline.model import UserError
+from pipeline.sandbox.faults import FAULTS
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back to the caller."""
-
-    body: str
-    http_status: int = 200
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-
-class Phase(StrEnum):
-    """Where a fault strikes."""
-
-    BEFORE_STORE = "before_store"  # nothing is applied
-    AFTER_STORE = "after_store"  # applied, and the caller gets the fault's answer instead of the reply
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One way of going wrong, in `share` of all requests."""
-
-    name: str
-    share: float
-    phase: Phase
-    answer: Answer
+def _no_faults() -> Mapping[str, float]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How a sandbox behaves. `max_parallel` requests are worked on at a time; further ones queue."""
+    """How a sandbox behaves. `max_parallel` requests are worked on at a time; further ones queue.
+
+    `faults` maps names of `pipeline.sandbox.faults.FAULTS` to their share of all requests.
+    """
 
     name: str
     doc: str
     latency_seconds: float = 0.0
     jitter_seconds: float = 0.0  # either way, evenly spread
     max_parallel: int | None = None
-    faults: tuple[Fault, ...] = ()
+    faults: Mapping[str, float] = field(default_factory=_no_faults)
 
     def delay_seconds(self, rng: random.Random) -> float:
         """How long the next request takes."""
@@ -58,32 +38,22 @@ class Profile:
             return self.latency_seconds
         return max(0.0, self.latency_seconds + rng.uniform(-self.jitter_seconds, self.jitter_seconds))
 
-    def choose_fault(self, rng: random.Random) -> Fault | None:
-        """The fault of the next request, or None."""
+    def choose_fault(self, rng: random.Random) -> str | None:
+        """The name of the next request's fault, or None."""
         if not self.faults:
             return None
         point = rng.random()
-        for fault in self.faults:
-            point -= fault.share
+        for name, share in self.faults.items():
+            point -= share
             if point < 0:
-                return fault
+                return name
         return None
 
 
-def _turned_away(http_status: int, reason: str, share: float) -> Fault:
-    title = f"{http_status} {reason}"
-    page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
-    answer = Answer(page, http_status, MappingProxyType({"Retry-After": "1"}))
-    return Fault(f"http_{http_status}", share, Phase.BEFORE_STORE, answer)
+def _evenly(total_share: float, names: Iterable[str]) -> Mapping[str, float]:
+    chosen = tuple(names)
+    return MappingProxyType(dict.fromkeys(chosen, total_share / len(chosen)))
 
-
-# libcurl's 7 between gateway and dialer: couldn't connect, so the dialer never saw it. (grade C)
-_DIALER_REFUSED = Fault(
-    "curl_7",
-    0.1,
-    Phase.BEFORE_STORE,
-    Answer("<br><br>Result: CURL error[7]: Failed to connect to dialer port 80: Connection refused"),
-)
 
 DEFAULT = Profile(name="default", doc="answers at once and makes no faults")
 _ALL = (
@@ -98,12 +68,28 @@ _ALL = (
     Profile(
         name="hostile-proxy",
         doc="a proxy in front turns away one request in five: 429 or 503, Retry-After 1 s, nothing stored",
-        faults=(_turned_away(429, "Too Many Requests", 0.1), _turned_away(503, "Service Unavailable", 0.1)),
+        faults=_evenly(0.2, ("http_429", "http_503")),
     ),
     Profile(
         name="dialer-down",
         doc="one request in ten finds the dialer unreachable: CURL error[7], nothing stored",
-        faults=(_DIALER_REFUSED,),
+        faults=_evenly(0.1, ("curl_7",)),
+    ),
+    Profile(
+        name="flaky",
+        doc="15% of requests go wrong, evenly in all ways there are but a false OK",
+        faults=_evenly(0.15, (name for name in FAULTS if name != "false_ok")),
+    ),
+    Profile(
+        name="late",
+        doc="one request in ten gets a 504 or no answer, and is stored some seconds later",
+        faults=_evenly(0.1, ("late_timeout", "late_504")),
+    ),
+    # Apart from all others: no caller can see it without looking every lead up.
+    Profile(
+        name="false-ok",
+        doc="one request in ten, but no search, is answered OK and nothing is stored",
+        faults=_evenly(0.1, ("false_ok",)),
     ),
 )
 PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in _ALL})

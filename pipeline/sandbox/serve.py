@@ -19,6 +19,7 @@ import uvicorn
 from pipeline.model import UserError
 from pipeline.sandbox.app import create_app
 from pipeline.sandbox.config import DEFAULT_TOKEN, SandboxConfig
+from pipeline.sandbox.connection import Connection
 from pipeline.sandbox.state import Store
 
 _BACKLOG = 2048
@@ -106,6 +107,7 @@ def _server(config: SandboxConfig, store: Store) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             create_app(config, store),
+            http=Connection,
             lifespan="off",
             ws="none",
             log_config=None,  # warnings and errors go to stderr, and nothing about requests anywhere

@@ -70,9 +70,17 @@ SELECT (SELECT count(*) FROM leads) AS leads,
        (SELECT count(*) - count(DISTINCT phone) FROM dials) AS double_dials,
        (SELECT count(*) FROM dials WHERE dnc) AS dnc_dials,
        (SELECT count(*) FROM leads)
-       - (SELECT count(*) FROM (SELECT DISTINCT phone, campaign, subcampaign, client_id FROM leads)) AS stored_twice,
+       - (SELECT count(*) FROM (SELECT DISTINCT phone, campaign, client_id FROM leads)) AS stored_twice,
        (SELECT count(*) FROM do_not_call) AS do_not_call_numbers
 """
+
+
+_FAULTS = "SELECT fault, count(*) AS requests FROM requests WHERE fault IS NOT NULL GROUP BY fault ORDER BY fault"
+_COUNT_UP = "INSERT INTO gauges VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
+_PHONE_BEHIND: Mapping[str, str] = {
+    "ClientId": "SELECT phone FROM requests WHERE client_id = ? AND phone <> '' ORDER BY id DESC LIMIT 1",
+    "LeadId": "SELECT phone FROM leads WHERE id = CAST(?1 AS INTEGER) AND CAST(id AS TEXT) = ?1",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +127,7 @@ class Dial:
 
 @dataclass(frozen=True, slots=True)
 class RequestEntry:
-    """A line of the request log. It has no credentials."""
+    """A line of the request log. It has no credentials; where no reply was sent, `http_status` is 0."""
 
     received_at: str
     method: str
@@ -243,11 +251,27 @@ class Store:
         with self._db:
             self._db.execute("INSERT OR REPLACE INTO gauges VALUES (?, ?)", (name, value))
 
+    def count_up(self, name: str) -> int:
+        """The value kept under `name`, now one higher. Belongs in a transaction."""
+        (value,) = self._db.execute(_COUNT_UP, (name,)).fetchone()
+        return int(value)
+
+    def phone_behind(self, search_field: str, identifier: str) -> str:
+        """The phone of the lead with that LeadId, or with which that ClientId last came in; "" for none."""
+        if search_field not in _PHONE_BEHIND:
+            return ""
+        row = self._db.execute(_PHONE_BEHIND[search_field], (identifier,)).fetchone()
+        return row[0] if row else ""
+
+    def faults(self) -> dict[str, int]:
+        """Fault → how many requests met it."""
+        return {row["fault"]: row["requests"] for row in self._db.execute(_FAULTS)}
+
     def counts(self) -> dict[str, int]:
         """How much there is of everything, and how much damage was done.
 
         `double_dials`: dials of a phone after its first · `dnc_dials`: dials of do-not-call numbers ·
-        `stored_twice`: leads with the phone, ClientId, campaign and subcampaign of an older one.
+        `stored_twice`: leads with the phone, ClientId and campaign of an older one.
         """
         return dict(self._db.execute(_COUNTS).fetchone())
 
