@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.model import JournalError, UserError
+from pipeline.signals import InterruptedRunError
 
 if TYPE_CHECKING:
-    from pipeline.job import Job, Summary, World
+    from pipeline.job import Job, Progress, Summary, World
     from pipeline.settings import Settings
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -32,6 +33,9 @@ def main() -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
+    except InterruptedRunError as error:
+        click.echo(f"leads: {error}", err=True)
+        code = error.exit_code
     except UserError as error:
         click.echo(f"leads: {error}", err=True)
         code = error.exit_code
@@ -51,7 +55,7 @@ def _our_fault(error: Exception) -> int:
         traceback.print_exc()
     click.echo(
         f"leads: a fault of ours: {type(error).__name__}: {error}\n"
-        "What was sent is in the journal. LEADS_DEBUG=1 shows the traceback; please report it.",
+        "What was sent is in the journal; see: leads show --rebuild. LEADS_DEBUG=1 shows the traceback: report it.",
         err=True,
     )
     return 70
@@ -115,9 +119,11 @@ def load(**given: Any) -> None:
     leads load leads.csv -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
-    from pipeline import run
+    from pipeline import run, screen
 
-    _finish(run.load(_job("load", given), _world(given)), given)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = run.load(_job("load", given), _world(given, watcher))
+    _finish(summary, given)
 
 
 @cli.command()
@@ -125,9 +131,11 @@ def load(**given: Any) -> None:
 @_common
 def check(**given: Any) -> None:
     """Validates FILE as `load` would, and sends nothing. Needs no credentials."""
-    from pipeline import run
+    from pipeline import run, screen
 
-    _finish(run.check(_job("check", given), _world(given)), given)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = run.check(_job("check", given), _world(given, watcher))
+    _finish(summary, given)
 
 
 @cli.command()
@@ -141,9 +149,9 @@ def show(run: str, rebuild: bool, **given: Any) -> None:
     settings = _settings(given)
     found = folder.find(settings.runs, run)
     if rebuild:
-        from pipeline import journal, stages
+        from pipeline import stages
 
-        stages.rebuild(found, journal.engine(settings.state))
+        stages.rebuild(found, given["state"])
     screen.result(found.read_json("summary.json"), as_json=given["as_json"])
 
 
@@ -227,20 +235,19 @@ def _job(command: str, given: dict[str, Any]) -> Job:
     )
 
 
-def _world(given: dict[str, Any]) -> World:
+def _world(given: dict[str, Any], watcher: Progress) -> World:
     import random
 
-    from pipeline import screen
     from pipeline.delivery import utc_now
     from pipeline.job import World
     from pipeline.transport import AiohttpTransport
 
-    settings = _settings(given)
+    connections = _settings(given).concurrency
     return World(
-        transport=lambda: AiohttpTransport(connections=settings.concurrency),
+        transport=lambda: AiohttpTransport(connections=connections),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
-        progress=screen.progress(quiet=given["quiet"]),
+        progress=watcher,
     )
 
 

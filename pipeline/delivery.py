@@ -68,9 +68,21 @@ class Sender:
 
     async def admitted(self) -> bool:
         """Takes the rate limiter; False where the run has stopped meanwhile and nothing more may leave."""
-        if self._limiter is not None and not self.stop.is_set():
+        if self._limiter is not None and not self._limiter.has_capacity():
+            await self._wait_for(self._limiter)
+        elif self._limiter is not None:
             await self._limiter.acquire()
         return not self.stop.is_set()
+
+    async def _wait_for(self, limiter: AsyncLimiter) -> None:
+        """A place under the rate, but no waiting beyond the run's stop."""
+        place = asyncio.ensure_future(limiter.acquire())
+        stopped = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({place, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            place.cancel()
+            stopped.cancel()
 
     async def call(self, endpoint: Endpoint, body: bytes) -> tuple[Judgement, float]:
         """One request and what it means, with its latency in milliseconds."""
@@ -156,11 +168,11 @@ class Delivery:
 
     def _decided(self, judgement: Judgement, latency_ms: float) -> Outcome:
         status = STATUS_OF[judgement.verdict]
-        if status is Status.FAILED and self._doubt is not None:
+        if status in (Status.FAILED, Status.DUPLICATE) and self._doubt is not None:
             # An earlier request of this row may have arrived, whatever became of the last one.
             judgement, status = replace(self._doubt, reply=judgement.reply), Status.UNKNOWN
-        if status is Status.FAILED and judgement.verdict in _AGAIN and self._sender.signal is not None:
-            status = Status.NOT_ATTEMPTED
+        if status is Status.FAILED and judgement.verdict in _AGAIN and self.attempts_left:
+            status = Status.NOT_ATTEMPTED  # the run stopped before its attempts were used up
         return self.outcome_of(status, judgement, latency_ms)
 
     def outcome_of(self, status: Status, judgement: Judgement, latency_ms: float | None = None) -> Outcome:

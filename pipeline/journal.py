@@ -128,8 +128,9 @@ _ATTEMPT = "attempt"
 _HOLD = "hold"
 
 _SQL = {
-    _BEGIN: "INSERT OR IGNORE INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
-    " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)",
+    _BEGIN: "INSERT INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
+    " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)"
+    " ON CONFLICT DO NOTHING",
     _SETTLE: "UPDATE sends SET state='settled', status=?, code=?, message=?, attempts=?, http_status=?, reply=?,"
     " result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL),"
     " reconciled=?"
@@ -213,7 +214,7 @@ class Journal:
         try:
             if self._broken is None:
                 written = self._commit(group)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, whoever waits must be told
             self._broken = error
             self._give_up()
         waiting = [(w.done, written.get(id(w), True)) for w in group if w.done is not None]
@@ -291,6 +292,12 @@ def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
     finally:
         journal.close()
         raw.close()
+
+
+def knows(state: sa.Engine, run_id: str) -> bool:
+    """Whether the journal holds a row of this run."""
+    with state.connect() as connection:
+        return any(connection.execute(sa.select(t.c.row).where(t.c.run_id == run_id)).first() for t in (SENDS, HELD))
 
 
 def bury(state: sa.Engine, scope: Scope, at: int) -> int:

@@ -37,8 +37,8 @@ def decide(operation: Operation, entries: Iterable[Entry], payload_sha256: str) 
     delivered = [entry for entry in known if entry.status in _DELIVERED]
     doubtful = [entry for entry in known if entry.status in (None, Status.UNKNOWN.value)]
     if operation.ledger is LedgerRule.LAST_PAYLOAD:
-        latest = (delivered + doubtful and max(delivered + doubtful, key=lambda entry: entry.sent_at)) or None
-        same = latest is not None and latest in delivered and latest.payload_sha256 == payload_sha256
+        latest = max(delivered + doubtful, key=lambda entry: entry.sent_at, default=None)
+        same = latest in delivered and latest is not None and latest.payload_sha256 == payload_sha256
         return (Decision.SKIP, latest) if same else (Decision.SEND, None)
     if operation.ledger is LedgerRule.NONE or not (delivered or doubtful):
         return Decision.SEND, None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -37,17 +38,39 @@ PLAIN_EVERY_SECONDS = 5.0
 _NEXT = {
     "invalid": "mend the rows in {rejected} and load that file",
     "rejected": "mend the rows in {rejected} and load that file",
-    "unknown": "look these rows up in the dialer before loading them again: they may be there",
-    "failed": "load the file again once the cause is gone",
-    "not_attempted": "load the file again for the rows that were not attempted",
+    "unknown": "load the file again later: what is in doubt is looked up first, and never sent twice",
+    "failed": "load the file again once the cause is gone: what was accepted is skipped",
+    "not_attempted": "load the file again: what was accepted is skipped",
 }
 
 
-def progress(*, quiet: bool) -> Watcher:
-    """A bar where stderr is a terminal, plain lines elsewhere, nothing where quiet."""
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[Watcher]:
+    """A bar where stderr is a terminal, plain lines elsewhere, nothing where quiet. It is gone when this ends."""
     if quiet:
-        return _Silent()
-    return _Bar() if sys.stderr.isatty() else _Lines()
+        yield _Silent()
+    elif sys.stderr.isatty():
+        with _bar() as bar:
+            yield _Bar(bar)
+    else:
+        yield _Lines()
+
+
+def _bar() -> Progress:
+    """rich would take stdout over as well: that is the result's alone."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[counts]}"),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
 
 
 class _Silent:
@@ -64,22 +87,11 @@ class _Silent:
 class _Bar:
     """Rows per second, time left and counts by status."""
 
-    def __init__(self) -> None:
+    def __init__(self, bar: Progress) -> None:
         self._counts: Counter[Status] = Counter()
         self._started = time.monotonic()
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[counts]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task("reading", total=None, rate="", counts="")
-        self._progress.start()
+        self._progress = bar
+        self._task = bar.add_task("reading", total=None, rate="", counts="")
 
     def reading(self, rows: int) -> None:
         self._progress.advance(self._task, rows)
@@ -87,8 +99,6 @@ class _Bar:
     def sending(self, rows: int) -> None:
         self._started = time.monotonic()
         self._progress.reset(self._task, total=rows, description="sending")
-        if not rows:
-            self._progress.stop()
 
     def settled(self, status: Status) -> None:
         self._counts[status] += 1

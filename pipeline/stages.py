@@ -31,7 +31,7 @@ from pipeline.outgoing import Outgoing
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.push import Pushed
-from pipeline.signals import Signals
+from pipeline.signals import InterruptedRunError, Signals
 from pipeline.validate import Validator
 from pipeline.wire import Wire, check_base_url
 from schemas.spec import Effect, Operation
@@ -57,16 +57,17 @@ class Ending:
 
 @contextmanager
 def begin(job: Job, world: World) -> Iterator[RunFolder]:
-    """A new run's folder. It goes again where the run can't begin; once parts are there, it stays."""
-    if twice := [str(path) for path, times in Counter(job.files).items() if times > 1]:
+    """A new run's folder. It goes again where the run ends before anything was sent."""
+    if twice := [str(path) for path, times in Counter(path.resolve() for path in job.files).items() if times > 1]:
         raise UserError(f"{twice[0]}: given more than once; name each file once")
     ErrorLimit.parse(job.settings.max_errors)
     check_base_url(job.base_url)
     run = folder.create(job.settings.runs, job.files[0].stem, world.now())
     try:
         yield run
-    except UserError:
-        run.remove()
+    except (UserError, InterruptedRunError):
+        if not run.has_sent:
+            run.remove()
         raise
 
 
@@ -102,9 +103,7 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
         yield
         return
     with lock.held(journal.folder_of(state) / "locks", job.scope, run.run_id):
-        lost = journal.bury(state, journal.Scope(run.run_id, job.scope, ""), push.micros(world.now()))
-        if lost:
-            run.log("buried", rows=lost)
+        journal.bury(state, journal.Scope(run.run_id, job.scope, ""), push.micros(world.now()))
         yield
 
 
@@ -172,15 +171,34 @@ def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
     return summary
 
 
-def rebuild(run: RunFolder, state: sa.Engine) -> None:
-    """Makes a run's report and rejected files again from its parts and the journal; writes a missing summary."""
+def rebuild(run: RunFolder, state_url: str | None) -> None:
+    """Makes a run's report, rejected files and summary again, from its parts and the journal.
+
+    The journal is the one that the run wrote to, unless `state_url` says where it has gone. How the run ended stays
+    as it was told; one that did not come to its end counts as interrupted.
+    """
     manifest = run.read_json("manifest.json")
-    ending = Ending(Status.VALID) if manifest["command"] == "check" else Ending(Status.NOT_ATTEMPTED, state)
-    if not run.has_summary:
-        conclude(run, ending, 0.0)
-        return
-    _write_report(run, manifest, ending)
-    _write_rejected(run, manifest)
+    if not run.part_paths():
+        raise UserError(f"run {run.run_id} ended before its file was read; nothing was sent: load it again")
+    before: dict[str, Any] = {"exit_code": 130, "seconds": 0.0, "halted": None}
+    if run.has_summary:
+        before = run.read_json("summary.json")
+    ending = Ending(Status.VALID)
+    if manifest["command"] != "check":
+        state = journal.engine(state_url or manifest["settings"]["state"])
+        ending = Ending(Status.NOT_ATTEMPTED, state)
+        if not journal.knows(state, run.run_id) and _has_sent(before):
+            raise UserError(f"--state {state.url}: it knows nothing of run {run.run_id}; name the one it was sent with")
+    told = conclude(run, ending, float(before["seconds"]))
+    run.write_json("summary.json", asdict(told) | {"exit_code": before["exit_code"], "halted": before["halted"]})
+
+
+def _has_sent(summary: Mapping[str, Any]) -> bool:
+    counts = summary.get("counts", {})
+    return any(counts.get(s) for s in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED, Status.UNKNOWN))
+
+
+_NOT_WELL = (Status.INVALID, Status.REJECTED, Status.FAILED, Status.NOT_ATTEMPTED)
 
 
 def exit_code(counts: Mapping[str, int], pushed: Pushed | None) -> int:
@@ -194,7 +212,7 @@ def exit_code(counts: Mapping[str, int], pushed: Pushed | None) -> int:
         return 5
     if halt:
         return halt.exit_code
-    return int(any(counts.get(status) for status in (Status.INVALID, Status.REJECTED, Status.FAILED)))
+    return int(any(counts.get(status) for status in _NOT_WELL))
 
 
 def _inspect(job: Job, path: Path, run: RunFolder) -> Source:

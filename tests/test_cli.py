@@ -220,7 +220,7 @@ def test_json_is_one_object_on_stdout_and_progress_is_on_stderr(leads: Leads, ac
     assert "sending 2 of 3 rows" in result.err
     quiet = leads("load", listed, "-m", "m.toml", "--json", "--quiet", env=account.env)
     assert quiet.err == ""
-    assert quiet.json["counts"] == {"duplicate": 2, "invalid": 1}
+    assert quiet.json["counts"] == {"skipped": 2, "invalid": 1}
 
 
 def test_the_result_for_people_adds_up_and_says_what_to_do(leads: Leads, account: Account, listed: Path) -> None:
