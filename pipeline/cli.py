@@ -26,6 +26,9 @@ def main() -> None:
     os.umask(0o077)  # whatever this tool writes holds people's data
     try:
         code = cli.main(prog_name="leads", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 2
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
@@ -189,18 +192,26 @@ def config(**given: Any) -> None:
 @cli.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8099, show_default=True, help="0: any free one.")
 @click.option("--data", type=click.Path(path_type=Path), help="SQLite file for its state.  [default: a temporary one]")
-@click.option("--profile", default="default", show_default=True, help="How the vendor behaves; see the docs.")
+@click.option(
+    "--profile", default="default", show_default=True, metavar="NAME", help="How the vendor behaves; names below."
+)
 @click.option("--campaign", "campaigns", multiple=True, metavar="NAME", help="A campaign that exists (repeat it).")
+@click.option("--plan", type=click.Path(path_type=Path), help="JSON: phone → names of the faults that its calls meet.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For the profile's chances.")
-def sandbox(port: int, data: Path | None, profile: str, campaigns: tuple[str, ...], seed: int) -> None:
-    """Runs a DialedIn simulator on this machine, to rehearse against. Prints what to export."""
+def sandbox(profile: str, campaigns: tuple[str, ...], data: Path | None, plan: Path | None, **given: Any) -> None:
+    """Runs a DialedIn simulator on this machine, to rehearse against. Prints what to export.
+
+    Profiles: default, slow, hostile-proxy, dialer-down, flaky, late, false-ok.
+    """
     from pipeline.sandbox.config import DEFAULT_CAMPAIGNS, SandboxConfig
+    from pipeline.sandbox.plan import read_plan
     from pipeline.sandbox.profiles import profile_named
     from pipeline.sandbox.serve import serve
 
     chosen = profile_named(profile)
     names = campaigns or DEFAULT_CAMPAIGNS
-    serve(SandboxConfig(port=port, state_path=data, profile=chosen, campaigns=names, seed=seed))
+    faults = read_plan(plan) if plan else {}
+    serve(SandboxConfig(state_path=data, profile=chosen, campaigns=names, plan=faults, **given))
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:

@@ -349,9 +349,10 @@ def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int,
     return found[0], found[1]
 
 
-def nothing() -> tuple[pa.Table, pa.Table]:
-    """(sends, held) of a run that sent nothing."""
-    return _arrow([], _SENT), _arrow([], _HELD)
+def nothing(held: Sequence[Held] = ()) -> tuple[pa.Table, pa.Table]:
+    """(sends, held) of a run that sent nothing, with rows that it would hold back."""
+    rows = [(one.row, one.status, one.code, one.message, None) for one in held]
+    return _arrow([], _SENT), _arrow(rows, _HELD)
 
 
 _NOT_REPORTED = {"run_id", "source", "account", "operation", "row_key", "phone", "identifier", "payload_sha256"}
@@ -366,7 +367,7 @@ _TYPES: dict[type, pa.DataType] = {
 }
 
 
-def _arrow(rows: Sequence[sa.Row[Any]], columns: Sequence[sa.Column[Any]]) -> pa.Table:
+def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[sa.Column[Any]]) -> pa.Table:
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
     arrays = [pa.array(v, _TYPES[type(c.type)]) for v, c in zip(values, columns, strict=True)]
     return pa.table(arrays, names=[c.name for c in columns])

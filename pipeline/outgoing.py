@@ -50,10 +50,7 @@ class Outgoing:
     def _batch(self, number: int, rows: pa.Table) -> Batch:
         valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
         barred = people.is_suppressed(valid["phone"], self.suppressed)
-        held = [
-            Held(number, row, Status.SKIPPED, "suppressed", "the number is on the mapping's suppress list")
-            for row in valid.filter(pa.array(barred))["row"].to_pylist()
-        ]
+        held = [suppressed(number, row) for row in valid.filter(pa.array(barred))["row"].to_pylist()]
         return self._by_ledger(_payloads(number, valid.filter(pa.array(~barred))), held)
 
     def _by_ledger(self, payloads: list[Payload], held: list[Held]) -> Batch:
@@ -80,6 +77,11 @@ class Outgoing:
         else:
             text = _IN_DOUBT_ELSEWHERE.format(run_id=entry.run_id)
             held.append(Held(payload.source, payload.row, Status.UNKNOWN, "in_doubt_elsewhere", text))
+
+
+def suppressed(source: int, row: int) -> Held:
+    """A row whose number must not be contacted."""
+    return Held(source, row, Status.SKIPPED, "suppressed", "the number is on the mapping's suppress list")
 
 
 def _payloads(number: int, rows: pa.Table) -> list[Payload]:

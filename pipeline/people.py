@@ -85,7 +85,10 @@ def suppressed(policy: Policy, beside: Path, spool: Path) -> npt.NDArray[np.int6
     near = beside / policy.suppress
     path = near if near.exists() else Path(policy.suppress)
     options = source.SourceOptions(header_row=0)
-    found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool), options)]
+    try:
+        found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool), options)]
+    except InputError as error:
+        raise InputError(f"[policy] suppress: {error}") from None
     numbers = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
     if not len(numbers):
         raise InputError(f"suppress = {policy.suppress!r}: no 10-digit phone number in {path}; is it the right file?")

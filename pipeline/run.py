@@ -22,8 +22,9 @@ def check(job: Job, world: World) -> Summary:
     started = time.monotonic()
     with signals.listening(), stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
+        suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
         stages.prepare(job, world, run, sources)
-        ending = stages.Ending(unsent=Status.VALID)
+        ending = stages.Ending(unsent=Status.VALID, suppressed=suppressed)
         return stages.conclude(run, ending, time.monotonic() - started)
 
 
@@ -44,7 +45,7 @@ def load(job: Job, world: World) -> Summary:
         to_send = outgoing.count()
         people.check_number(job.operation, job.mapping.policy, job.consent, to_send)
         heard.hold()
-        world.progress.sending(to_send)
+        world.progress.sending(to_send, job.target)
         pushed = stages.send(outgoing, world, heard, credentials)
         ending = stages.Ending(unsent=Status.NOT_ATTEMPTED, state=state, pushed=pushed)
         return stages.conclude(run, ending, time.monotonic() - started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import doubt, folder, journal, lock, mapping, people, push, rejected, report, settings, source
+from pipeline import doubt, folder, journal, lock, mapping, outgoing, people, push, rejected, report, settings, source
 from pipeline import prepare as preparing
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
 from pipeline.delivery import Endpoint
@@ -26,7 +29,7 @@ from pipeline.delivery import World as SendingWorld
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
 from pipeline.mapping import MAPPING_VERSION, Plan
-from pipeline.model import Status, UserError
+from pipeline.model import Held, Status, UserError
 from pipeline.outgoing import Outgoing
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.payloads import KEY_VERSION, Repeats, Target
@@ -53,6 +56,7 @@ class Ending:
     unsent: Status
     state: sa.Engine | None = None
     pushed: Pushed | None = None
+    suppressed: npt.NDArray[np.int64] | None = None  # numbers that a check knows will be held back
 
 
 @contextmanager
@@ -107,15 +111,15 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
         yield
 
 
-def send(outgoing: Outgoing, world: World, heard: Signals, credentials: Mapping[str, str]) -> Pushed:
+def send(rows: Outgoing, world: World, heard: Signals, credentials: Mapping[str, str]) -> Pushed:
     """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
-    job, run = outgoing.job, outgoing.run
+    job, run = rows.job, rows.run
     scope = journal.Scope(run.run_id, job.scope, job.operation.name)
 
     async def pushing() -> Pushed:
         transport = world.transport()
         lookup = _lookup(job)
-        with journal.open_journal(outgoing.state, scope) as written:
+        with journal.open_journal(rows.state, scope) as written:
             pushing = push.Push(
                 _endpoint(job, job.operation, credentials, transport),
                 None if lookup is None else _endpoint(job, lookup, credentials, transport),
@@ -125,9 +129,14 @@ def send(outgoing: Outgoing, world: World, heard: Signals, credentials: Mapping[
                 world=SendingWorld(world.now, world.rng, world.progress.settled),
             )
             loop = asyncio.get_running_loop()
-            with heard.telling(lambda number: loop.call_soon_threadsafe(pushing.interrupt, number)):
+
+            def interrupted(number: int) -> None:
+                world.progress.interrupted()
+                loop.call_soon_threadsafe(pushing.interrupt, number)
+
+            with heard.telling(interrupted):
                 async with transport:
-                    return await pushing.run(outgoing.batches())
+                    return await pushing.run(rows.batches())
 
     run.log("sending", target=_target(job).url)
     pushed = asyncio.run(pushing())
@@ -149,11 +158,12 @@ def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
     manifest = run.read_json("manifest.json")
     counts, repairs = _write_report(run, manifest, ending)
     by_status = report.by_status(counts)
-    halt = ending.pushed.halt if ending.pushed else None
     summary = Summary(
         run_id=run.run_id,
         command=manifest["command"],
         operation=manifest["operation"],
+        target=manifest["to"],
+        sources=[source["name"] for source in manifest["sources"]],
         rows_read=sum(counts.values()),
         counts=by_status,
         codes={f"{status}/{code}": n for (status, code), n in sorted(counts.items(), key=str) if code},
@@ -164,11 +174,17 @@ def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
         exit_code=exit_code(by_status, ending.pushed),
         seconds=round(seconds, 3),
         notes=manifest["notes"],
-        halted=halt.message if halt else None,
+        halted=_why_ended(ending.pushed),
     )
     run.write_json("summary.json", asdict(summary))
     run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
     return summary
+
+
+def _why_ended(pushed: Pushed | None) -> str | None:
+    if pushed is None or not (pushed.halt or pushed.signal):
+        return None
+    return pushed.halt.message if pushed.halt else f"interrupted ({signal.Signals(pushed.signal or 0).name})"
 
 
 def rebuild(run: RunFolder, state_url: str | None) -> None:
@@ -296,10 +312,18 @@ def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iter
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())
         if ending.state is None:
-            sends, held = journal.nothing()
+            sends, held = journal.nothing(_would_be_held(part, number, ending))
         else:
             sends, held = journal.settled_between(ending.state, run.run_id, number, rows)
         yield report.project(part, sends, held, place, ending.unsent)
+
+
+def _would_be_held(part: pa.Table, number: int, ending: Ending) -> list[Held]:
+    if ending.suppressed is None:
+        return []
+    barred = people.is_suppressed(part["phone"], ending.suppressed)
+    valid = part["status"].to_numpy() == Status.VALID.value
+    return [outgoing.suppressed(number, row) for row in part.filter(pa.array(barred & valid))["row"].to_pylist()]
 
 
 def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
@@ -337,6 +361,7 @@ def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime
         "command": job.command,
         "operation": job.operation.name,
         "target": _target(job).url,
+        "to": job.target,
         "account": job.account,
         "parent": None,
         "started_at": now.isoformat(timespec="microseconds"),
