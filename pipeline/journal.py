@@ -2,8 +2,8 @@
 
 A row is committed as `sending` before its bytes leave, and its settlement is one transaction. While a row is
 `sending`, unique indexes claim its phone and its identifier in its account, whatever the run or operation.
-One thread writes; what arrives while it commits goes into the next group. The two hot statements go to the
-driver: SQLAlchemy's own path costs more than the write.
+One thread writes; what arrives while it commits goes into the next group. Its statements go to the driver:
+SQLAlchemy's own path costs more than the write.
 """
 
 from __future__ import annotations
