@@ -24,7 +24,6 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --cov
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py
@@ -36,4 +35,4 @@ lock: setup
 		--no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file requirements.lock
 
 clean:
-	rm -rf .venv .demo runs dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

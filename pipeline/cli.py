@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.model import JournalError, UserError
+from pipeline.signals import InterruptedRunError
 
 if TYPE_CHECKING:
-    from pipeline.job import Job, Summary, World
+    from pipeline.job import Job, Progress, Summary, World
     from pipeline.settings import Settings
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -25,6 +26,9 @@ def main() -> None:
     os.umask(0o077)  # whatever this tool writes holds people's data
     try:
         code = cli.main(prog_name="leads", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 2
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
@@ -32,6 +36,9 @@ def main() -> None:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
+    except InterruptedRunError as error:
+        click.echo(f"leads: {error}", err=True)
+        code = error.exit_code
     except UserError as error:
         click.echo(f"leads: {error}", err=True)
         code = error.exit_code
@@ -51,7 +58,7 @@ def _our_fault(error: Exception) -> int:
         traceback.print_exc()
     click.echo(
         f"leads: a fault of ours: {type(error).__name__}: {error}\n"
-        "What was sent is in the journal. LEADS_DEBUG=1 shows the traceback; please report it.",
+        "What was sent is in the journal; see: leads show --rebuild. LEADS_DEBUG=1 shows the traceback: report it.",
         err=True,
     )
     return 70
@@ -104,6 +111,7 @@ def cli() -> None:
 @_reading
 @_sending
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Send N rows at most.")
+@click.option("--again", is_flag=True, help="Send also what earlier runs have delivered.")
 @click.option("--max-contacts", type=click.IntRange(min=0), metavar="N", help="People who may be contacted at most.")
 @click.option("--dial-non-callables", is_flag=True, help="Confirms a policy that dials do-not-call numbers.")
 @_common
@@ -114,9 +122,11 @@ def load(**given: Any) -> None:
     leads load leads.csv -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
-    from pipeline import run
+    from pipeline import run, screen
 
-    _finish(run.load(_job("load", given), _world(given)), given)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = run.load(_job("load", given), _world(given, watcher))
+    _finish(summary, given)
 
 
 @cli.command()
@@ -124,9 +134,11 @@ def load(**given: Any) -> None:
 @_common
 def check(**given: Any) -> None:
     """Validates FILE as `load` would, and sends nothing. Needs no credentials."""
-    from pipeline import run
+    from pipeline import run, screen
 
-    _finish(run.check(_job("check", given), _world(given)), given)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = run.check(_job("check", given), _world(given, watcher))
+    _finish(summary, given)
 
 
 @cli.command()
@@ -140,9 +152,9 @@ def show(run: str, rebuild: bool, **given: Any) -> None:
     settings = _settings(given)
     found = folder.find(settings.runs, run)
     if rebuild:
-        from pipeline import journal, stages
+        from pipeline import stages
 
-        stages.rebuild(found, journal.engine(settings.state))
+        stages.rebuild(found, given["state"])
     screen.result(found.read_json("summary.json"), as_json=given["as_json"])
 
 
@@ -180,18 +192,26 @@ def config(**given: Any) -> None:
 @cli.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=8099, show_default=True, help="0: any free one.")
 @click.option("--data", type=click.Path(path_type=Path), help="SQLite file for its state.  [default: a temporary one]")
-@click.option("--profile", default="default", show_default=True, help="How the vendor behaves; see the docs.")
+@click.option(
+    "--profile", default="default", show_default=True, metavar="NAME", help="How the vendor behaves; names below."
+)
 @click.option("--campaign", "campaigns", multiple=True, metavar="NAME", help="A campaign that exists (repeat it).")
+@click.option("--plan", type=click.Path(path_type=Path), help="JSON: phone → names of the faults that its calls meet.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For the profile's chances.")
-def sandbox(port: int, data: Path | None, profile: str, campaigns: tuple[str, ...], seed: int) -> None:
-    """Runs a DialedIn simulator on this machine, to rehearse against. Prints what to export."""
+def sandbox(profile: str, campaigns: tuple[str, ...], data: Path | None, plan: Path | None, **given: Any) -> None:
+    """Runs a DialedIn simulator on this machine, to rehearse against. Prints what to export.
+
+    Profiles: default, slow, hostile-proxy, dialer-down, flaky, late, false-ok.
+    """
     from pipeline.sandbox.config import DEFAULT_CAMPAIGNS, SandboxConfig
+    from pipeline.sandbox.plan import read_plan
     from pipeline.sandbox.profiles import profile_named
     from pipeline.sandbox.serve import serve
 
     chosen = profile_named(profile)
     names = campaigns or DEFAULT_CAMPAIGNS
-    serve(SandboxConfig(port=port, state_path=data, profile=chosen, campaigns=names, seed=seed))
+    faults = read_plan(plan) if plan else {}
+    serve(SandboxConfig(state_path=data, profile=chosen, campaigns=names, plan=faults, **given))
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
@@ -220,25 +240,25 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         settings=settings,
         consent=Consent(given.get("max_contacts"), given.get("dial_non_callables", False)),
         limit=given.get("limit"),
+        again=given.get("again", False),
         encoding=given["encoding"],
         sheet=given["sheet"],
     )
 
 
-def _world(given: dict[str, Any]) -> World:
+def _world(given: dict[str, Any], watcher: Progress) -> World:
     import random
 
-    from pipeline import screen
+    from pipeline.delivery import utc_now
     from pipeline.job import World
-    from pipeline.push import utc_now
     from pipeline.transport import AiohttpTransport
 
-    settings = _settings(given)
+    connections = _settings(given).concurrency
     return World(
-        transport=lambda: AiohttpTransport(connections=settings.concurrency),
+        transport=lambda: AiohttpTransport(connections=connections),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
-        progress=screen.progress(quiet=given["quiet"]),
+        progress=watcher,
     )
 
 

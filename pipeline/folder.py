@@ -55,6 +55,11 @@ class RunFolder:
         """Whether the run came to its end."""
         return (self.path / "summary.json").exists()
 
+    @property
+    def has_sent(self) -> bool:
+        """Whether the run has begun to send: that is what its log begins with."""
+        return (self.path / "run.log.jsonl").exists()
+
     def remove_spool(self) -> None:
         """Removes what was spooled."""
         shutil.rmtree(self.path / "spool", ignore_errors=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -25,8 +26,11 @@ class Progress(Protocol):
     def reading(self, rows: int) -> None:
         """So many more rows were read and validated."""
 
-    def sending(self, rows: int) -> None:
-        """So many rows are about to be sent."""
+    def sending(self, rows: int, target: str) -> None:
+        """So many rows are about to be sent, to that account at that host."""
+
+    def interrupted(self) -> None:
+        """Someone asked the run to end; calls under way may still end."""
 
     def settled(self, status: Status) -> None:
         """One row has its outcome, and it is on disk."""
@@ -44,6 +48,7 @@ class Job:
     settings: Settings
     consent: Consent
     limit: int | None = None
+    again: bool = False  # send also what the ledger knows as delivered
     encoding: str | None = None
     sheet: str | None = None
 
@@ -58,14 +63,19 @@ class Job:
         return settings.base_url(self.settings, self.operation.vendor)
 
     @property
+    def scope(self) -> str:
+        """The account at its address: what locks, claims and the ledger are kept for."""
+        return f"{self.account}@{self.base_url}"
+
+    @property
+    def target(self) -> str:
+        """The account and the host, as a person reads them."""
+        return f"account {self.account or '(not set)'} at {urlsplit(self.base_url).netloc}"
+
+    @property
     def account(self) -> str:
         """The vendor's account; "" where none is set."""
         return settings.account(self.settings, self.operation.vendor)
-
-    @property
-    def timeout_seconds(self) -> float:
-        """How long to wait for a reply."""
-        return max(self.settings.timeout, self.operation.timeout_seconds or 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,8 @@ class Summary:
     run_id: str
     command: str
     operation: str
+    target: str  # the account and the host
+    sources: list[str]
     rows_read: int
     counts: dict[str, int]
     codes: dict[str, int]

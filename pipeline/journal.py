@@ -2,8 +2,8 @@
 
 A row is committed as `sending` before its bytes leave, and its settlement is one transaction. While a row is
 `sending`, unique indexes claim its phone and its identifier in its account, whatever the run or operation.
-One thread writes; what arrives while it commits goes into the next group. The two hot statements go to the
-driver: SQLAlchemy's own path costs more than the write.
+One thread writes; what arrives while it commits goes into the next group. Its statements go to the driver:
+SQLAlchemy's own path costs more than the write.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline.model import Held, JournalError, Outcome, Payload, UserError
+from pipeline.ledger import Entry
+from pipeline.model import Held, JournalError, Outcome, Payload, Status, UserError
 
 GROUP_AT_MOST = 500  # operations in one commit
+_KEYS_AT_ONCE = 500  # bound values of one query
 
 _metadata = sa.MetaData()
 
@@ -72,6 +74,9 @@ sa.Index(
     postgresql_where=_SENDING & (SENDS.c.identifier != ""),
     **_claim_options,
 )
+
+# The ledger: what earlier runs did with a key.
+sa.Index("sends_of_a_key", SENDS.c.row_key)
 
 # Valid rows that were held back on purpose, decided at send time.
 HELD = sa.Table(
@@ -123,10 +128,12 @@ _ATTEMPT = "attempt"
 _HOLD = "hold"
 
 _SQL = {
-    _BEGIN: "INSERT OR IGNORE INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
-    " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)",
+    _BEGIN: "INSERT INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
+    " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)"
+    " ON CONFLICT DO NOTHING",
     _SETTLE: "UPDATE sends SET state='settled', status=?, code=?, message=?, attempts=?, http_status=?, reply=?,"
-    " result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL)"
+    " result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL),"
+    " reconciled=?"
     " WHERE run_id=? AND source=? AND row=?",
     _ATTEMPT: "INSERT OR REPLACE INTO attempts (run_id, source, row, attempt, sent_at, code, http_status, reply)"
     " VALUES (?,?,?,?,?,?,?,?)",
@@ -158,7 +165,7 @@ class Journal:
         j = outcome.judgement
         said = (outcome.status, outcome.code, j.message, outcome.attempts, j.http_status, j.reply, j.result, j.lead_id)
         place = (self._scope.run_id, payload.source, payload.row)
-        return self._submit(_SETTLE, (*said, at, outcome.latency_ms, outcome.sent, *place))
+        return self._submit(_SETTLE, (*said, at, outcome.latency_ms, outcome.sent, outcome.reconciled, *place))
 
     def note_attempt(
         self, payload: Payload, attempt: int, at: int, code: str, http: tuple[int | None, str | None]
@@ -207,7 +214,7 @@ class Journal:
         try:
             if self._broken is None:
                 written = self._commit(group)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 whatever it is, whoever waits must be told
             self._broken = error
             self._give_up()
         waiting = [(w.done, written.get(id(w), True)) for w in group if w.done is not None]
@@ -262,6 +269,11 @@ def engine(url: str) -> sa.Engine:
     return made
 
 
+def folder_of(state: sa.Engine) -> Path:
+    """Where the state database is."""
+    return Path(state.url.database or "").absolute().parent
+
+
 @contextlib.contextmanager
 def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
     """The journal of one run. WAL with full sync: a commit survives a power cut.
@@ -282,6 +294,47 @@ def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
         raw.close()
 
 
+def knows(state: sa.Engine, run_id: str) -> bool:
+    """Whether the journal holds a row of this run."""
+    with state.connect() as connection:
+        return any(connection.execute(sa.select(t.c.row).where(t.c.run_id == run_id)).first() for t in (SENDS, HELD))
+
+
+def bury(state: sa.Engine, scope: Scope, at: int) -> int:
+    """Gives up on what dead runs left `sending` in this account, and says how many rows that were.
+
+    Their claims are free and their keys stay in doubt. Call it under the account's lock: whoever else was sending
+    is dead then.
+    """
+    stale = (SENDS.c.account == scope.account, SENDS.c.state == "sending", SENDS.c.run_id != scope.run_id)
+    lost = (
+        sa.update(SENDS)
+        .where(*stale)
+        .values(
+            state="settled",
+            status=Status.UNKNOWN.value,
+            code="interrupted",
+            message="the run died before its outcome was known",
+            settled_at=at,
+        )
+    )
+    with state.begin() as connection:
+        return connection.execute(lost).rowcount
+
+
+def entries(state: sa.Engine, run_id: str, keys: Sequence[str]) -> dict[str, list[Entry]]:
+    """What runs other than this one did with each of `keys`, oldest first; keys that none knows are left out."""
+    found: dict[str, list[Entry]] = {}
+    columns = (SENDS.c.row_key, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, SENDS.c.first_sent_at)
+    with state.connect() as connection:
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            query = sa.select(*columns).where(SENDS.c.row_key.in_(some), SENDS.c.run_id != run_id)
+            for key, run, status, digest, sent_at in connection.execute(query.order_by(SENDS.c.first_sent_at)):
+                found.setdefault(key, []).append(Entry(run, status, digest, sent_at or 0))
+    return found
+
+
 def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> tuple[pa.Table, pa.Table]:
     """(sends, held) of a run's rows from the first to the last of `rows`, ordered by row, as Arrow tables."""
     with state.connect() as connection:
@@ -296,9 +349,10 @@ def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int,
     return found[0], found[1]
 
 
-def nothing() -> tuple[pa.Table, pa.Table]:
-    """(sends, held) of a run that sent nothing."""
-    return _arrow([], _SENT), _arrow([], _HELD)
+def nothing(held: Sequence[Held] = ()) -> tuple[pa.Table, pa.Table]:
+    """(sends, held) of a run that sent nothing, with rows that it would hold back."""
+    rows = [(one.row, one.status, one.code, one.message, None) for one in held]
+    return _arrow([], _SENT), _arrow(rows, _HELD)
 
 
 _NOT_REPORTED = {"run_id", "source", "account", "operation", "row_key", "phone", "identifier", "payload_sha256"}
@@ -313,7 +367,7 @@ _TYPES: dict[type, pa.DataType] = {
 }
 
 
-def _arrow(rows: Sequence[sa.Row[Any]], columns: Sequence[sa.Column[Any]]) -> pa.Table:
+def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[sa.Column[Any]]) -> pa.Table:
     values = list(zip(*rows, strict=True)) or [()] * len(columns)
     arrays = [pa.array(v, _TYPES[type(c.type)]) for v, c in zip(values, columns, strict=True)]
     return pa.table(arrays, names=[c.name for c in columns])

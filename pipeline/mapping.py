@@ -72,6 +72,7 @@ class Policy(_Strict):
     suppress: str | None = None
     allow_dialing_dups: bool = False
     dial_non_callables: bool = False
+    resend_unfound: bool | None = None
 
 
 class MappingFile(_Strict):
@@ -415,7 +416,8 @@ def _unmapped_text(operation: Operation, left: Sequence[str], name: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """ "; did you mean …?" where one of `known` is close to `word`, else ""."""
-    by_fold = {k.casefold(): k for k in known}
+    names = list(known)
+    by_fold = {k.rpartition(".")[2].casefold(): k for k in names} | {k.casefold(): k for k in names}
     close = difflib.get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
     return f"; did you mean {by_fold[close[0]]!r}?" if close else ""
 

@@ -91,6 +91,7 @@ class Payload:
     client_id: str
     body: bytes  # application/x-www-form-urlencoded
     sha256: str
+    doubted_at: int | None = None  # microseconds since 1970: an earlier run may have delivered it then
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ class Judgement:
     result: str | None = None
     lead_id: str | None = None
     retry_after_seconds: float | None = None
+    still_at_work: bool = False  # the vendor may not have finished with the call
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +143,4 @@ class Outcome:
     attempts: int
     latency_ms: float | None
     sent: bool = True  # a byte of some attempt may have left
+    reconciled: bool = False  # a search has proved it

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pipeline import source
 from pipeline.clean.phone import ANYWHERE
 from pipeline.clean.text import tidy
-from pipeline.mapping import Policy
+from pipeline.mapping import MappingFile, Policy
 from pipeline.model import InputError, UserError
 from schemas.spec import Operation
 
@@ -35,6 +35,18 @@ class Consent:
 def contacts(operation: Operation, policy: Policy) -> bool:
     """Whether rows of this run may make a phone ring, or free people to be called."""
     return operation.contacts(policy.dialing) or operation.frees_people or policy.allow_dialing_dups
+
+
+def may_resend_unfound(operation: Operation, mapping: MappingFile) -> bool:
+    """Whether a row in doubt that was not found twice is sent again, as the policy says.
+
+    By default not where duplicates are stored and dialed: sending again is a bet that the vendor has finished.
+    """
+    if mapping.policy.resend_unfound is not None:
+        return mapping.policy.resend_unfound
+    check = mapping.fields.get("DuplicatesCheck")
+    stores_duplicates = check is not None and check.value in (None, "1")
+    return not (stores_duplicates and contacts(operation, mapping.policy))
 
 
 def check_consent(operation: Operation, policy: Policy, consent: Consent) -> None:
@@ -74,7 +86,10 @@ def suppressed(policy: Policy, beside: Path, spool: Path) -> npt.NDArray[np.int6
     near = beside / policy.suppress
     path = near if near.exists() else Path(policy.suppress)
     options = source.SourceOptions(header_row=0)
-    found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool), options)]
+    try:
+        found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool), options)]
+    except InputError as error:
+        raise InputError(f"[policy] suppress: {error}") from None
     numbers = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
     if not len(numbers):
         raise InputError(f"suppress = {policy.suppress!r}: no 10-digit phone number in {path}; is it the right file?")

@@ -1,72 +1,42 @@
 """The push: a fixed number of workers take rows from one feed, send each at most once at a time, and settle it.
 
 Every row is durably `sending` before its bytes leave. A failure that is known not to have arrived is tried
-again; one that may have arrived is tried again only where repeating changes nothing, else it is `unknown`.
+again; one that may have arrived is tried again where repeating changes nothing, looked up where a search can
+tell, and `unknown` else. A row that rests before it is looked up holds its claims and no worker.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-import httpx
-from aiolimiter import AsyncLimiter
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
-
+from pipeline import doubt
+from pipeline.delivery import Delivery, Endpoint, Sender, World
+from pipeline.doubt import Sighting, Step
+from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal
 from pipeline.model import Held, Judgement, Outcome, Payload, Status
-from pipeline.pace import Halt, Turnstile, Watch, backoff_seconds
-from pipeline.replies import judge
-from pipeline.wire import Wire, judge_failure
-from schemas.spec import Operation, Settle, Verdict
+from pipeline.pace import Halt, Turnstile, Watch
+from schemas.spec import Settle, Verdict
 
-BURST_SECONDS = 0.1  # after a pause, this much of a second's calls may go at once
 WAITING_AT_MOST = 64  # rows that wait for their own phone before the feed pauses
-
-STATUS_OF = {
-    Verdict.ACCEPTED: Status.ACCEPTED,
-    Verdict.DUPLICATE: Status.DUPLICATE,
-    Verdict.REJECTED: Status.REJECTED,
-    Verdict.CREDENTIALS: Status.FAILED,
-    Verdict.MISCONFIGURED: Status.FAILED,
-    Verdict.THROTTLED: Status.FAILED,
-    Verdict.NOT_DELIVERED: Status.FAILED,
-    Verdict.IN_DOUBT: Status.UNKNOWN,
-}
-_AGAIN = frozenset({Verdict.THROTTLED, Verdict.NOT_DELIVERED})
+DOUBTS_AT_MOST = 100  # rows that rest in doubt before the feed pauses
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How fast and how often."""
+    """How fast, how often, and how patiently."""
 
     rate_per_second: float  # 0: no cap
     concurrency: int
     attempts: int
     drain_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What a run takes from outside: wall clock, randomness, and who is told of each settled row."""
-
-    now: Callable[[], datetime]
-    rng: random.Random
-    settled: Callable[[Status], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows whose turn has come: to be sent, or held back with a reason."""
-
-    payloads: Sequence[Payload]
-    held: Sequence[Held]
+    settle_seconds: float
+    resend_unfound: bool = True  # a row that was not found twice is sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,160 +53,232 @@ def micros(moment: datetime) -> int:
 
 
 class Push:
-    """One push of one operation's rows over one wire."""
+    """One push of one operation's rows. `search` is where rows in doubt are looked up, if they can be."""
 
     def __init__(
-        self, operation: Operation, wire: Wire, journal: Journal, *, limits: Limits, watch: Watch, world: World
+        self,
+        leads: Endpoint,
+        search: Endpoint | None,
+        journal: Journal,
+        *,
+        limits: Limits,
+        watch: Watch,
+        world: World,
     ) -> None:
-        self._operation, self._wire, self._journal = operation, wire, journal
+        self._leads, self._search, self._journal = leads, search, journal
         self._limits, self._watch, self._world = limits, watch, world
+        self._sender = Sender(limits.rate_per_second, limits.attempts, watch, world)
         self._turnstile = Turnstile()
         self._moved = asyncio.Condition()
-        self._stop = asyncio.Event()
-        self._signal: int | None = None
         self._under_way = 0
-        self._unrecorded: BaseException | None = None
+        self._again: deque[Delivery] = deque()
+        self._doubts: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
         self._settling: set[asyncio.Future[bool]] = set()
-        self._limiter = _limiter(limits.rate_per_second)
 
     async def run(self, batches: Iterator[Batch]) -> Pushed:
         """Sends every row of `batches` once its turn comes. Raises JournalError where nothing can be recorded."""
-        feed = _Feed(batches, self._hold)
+        feed = Feed(batches, self._hold)
         workers = [asyncio.create_task(self._work(feed)) for _ in range(self._limits.concurrency)]
         try:
             await self._finish(workers)
         finally:
-            self._stop.set()  # a worker that is cancelled settles its row, and must not take another
-            await _cancel(workers)
+            self._sender.stop.set()  # a worker that is cancelled settles its row, and must not take another
+            await _cancel([*workers, *self._doubts])
             await feed.close()
             await asyncio.gather(*self._settling, return_exceptions=True)
-        if self._unrecorded is not None:
-            raise self._unrecorded
-        return Pushed(self._watch.end, self._signal)
+        if self._failure is not None:
+            raise self._failure
+        return Pushed(self._watch.end, self._sender.signal)
+
+    def interrupt(self, number: int) -> None:
+        """Someone asked the run to end, by this signal: no more rows are taken, and those under way may end."""
+        self._sender.signal = number
+        self._sender.stop.set()
 
     async def _finish(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Waits for the workers; after a signal, no longer than the drain. The first failure of one is raised."""
         everyone: asyncio.Future[Any] = asyncio.gather(*workers)
-        stopped: asyncio.Future[Any] = asyncio.create_task(self._stop.wait())
+        stopped: asyncio.Future[Any] = asyncio.create_task(self._sender.stop.wait())
         await asyncio.wait({everyone, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        drain = self._limits.drain_seconds if self._signal else None
+        drain = self._limits.drain_seconds if self._sender.signal else None
         done, _ = await asyncio.wait({everyone}, timeout=drain)
         if done:
             everyone.result()
 
-    async def _work(self, feed: _Feed) -> None:
-        while (payload := await self._take(feed)) is not None:
+    async def _work(self, feed: Feed) -> None:
+        while (delivery := await self._take(feed)) is not None:
+            resting = False
             try:
-                await self._deliver(payload)
+                resting = await self._deliver(delivery)
+            except Exception:
+                self._sender.stop.set()  # a fault of ours: nobody takes another row
+                raise
             finally:
-                await self._leave(payload)
+                await self._done(None if resting else delivery.payload)
 
-    async def _take(self, feed: _Feed) -> Payload | None:
+    async def _take(self, feed: Feed) -> Delivery | None:
         """The next row that may go now; None at the end, or when the run stops."""
         async with self._moved:
-            while not self._stop.is_set():
-                if self._must_pause():
-                    await self._moved.wait()  # someone is under way, and will tell
-                elif (payload := self._turnstile.next_ready() or await self._fresh(feed)) is not None:
+            while not self._sender.stop.is_set():
+                if not self._must_pause() and (delivery := await self._ready(feed)) is not None:
                     self._under_way += 1
-                    return payload
-                elif not self._turnstile.waiting:
+                    return delivery
+                if not (self._under_way or self._doubts or self._turnstile.waiting):
                     return None
-                else:
-                    await self._moved.wait()
+                await self._moved.wait()  # someone is under way or in doubt, and will tell
         return None
 
-    def _must_pause(self) -> bool:
-        """While credentials are doubted, one probe at a time; while many rows wait for their phone, no more."""
-        doubted = self._watch.doubts_credentials and self._under_way > 0
-        return doubted or (self._turnstile.waiting >= WAITING_AT_MOST and self._under_way > 0)
+    async def _ready(self, feed: Feed) -> Delivery | None:
+        if self._again:
+            return self._again.popleft()
+        payload = self._turnstile.next_ready() or await self._fresh(feed)
+        return None if payload is None else Delivery(self._sender, self._leads, payload, payload.body)
 
-    async def _fresh(self, feed: _Feed) -> Payload | None:
-        while self._turnstile.waiting < WAITING_AT_MOST and (payload := await feed.next()) is not None:
+    def _must_pause(self) -> bool:
+        """While credentials are doubted, one probe at a time."""
+        return self._watch.doubts_credentials and self._under_way > 0
+
+    async def _fresh(self, feed: Feed) -> Payload | None:
+        """A row from the feed, unless too many rest already."""
+        while self._turnstile.waiting < WAITING_AT_MOST and len(self._doubts) < DOUBTS_AT_MOST:
+            if (payload := await feed.next()) is None:
+                return None
             if self._turnstile.enter(payload):
                 return payload
         return None
 
-    async def _leave(self, payload: Payload) -> None:
+    async def _done(self, payload: Payload | None) -> None:
+        """A worker is free again; `payload` has ended, or is None where it rests in doubt."""
         async with self._moved:
             self._under_way -= 1
-            self._turnstile.leave(payload)
+            if payload is not None:
+                self._turnstile.leave(payload)
             self._moved.notify_all()
 
-    async def _deliver(self, payload: Payload) -> None:
-        if not await self.admitted():
-            return  # never begun: the journal does not know it, and the report says not_attempted
-        delivery = _Delivery(self, payload)
-        try:
-            if await self._journal.begin(payload, micros(self._world.now())):
-                self._settle(payload, await delivery.outcome())
-            else:
-                text = "another run's call for this phone or identifier has no outcome yet"
-                self._hold(Held(payload.source, payload.row, Status.UNKNOWN, "in_doubt_elsewhere", text))
-        except asyncio.CancelledError:
-            self._settle(payload, delivery.interrupted())
-
-    async def admitted(self) -> bool:
-        """Takes the rate limiter; False where the run has stopped meanwhile and nothing more may leave."""
-        if self._limiter is not None and not self._stop.is_set():
-            await self._limiter.acquire()
-        return not self._stop.is_set()
-
-    async def request(self, payload: Payload) -> tuple[Judgement, float]:
-        """One request and what it means, with its latency in milliseconds."""
-        started = time.perf_counter()
-        try:
-            judgement = judge(self._operation, await self._wire.post(payload.body), self._world.now())
-        except httpx.TransportError as error:
-            judgement = judge_failure(error)
-        self._watch.saw_attempt(judgement.verdict, judgement.http_status)
-        self._check_halt()
-        return judgement, (time.perf_counter() - started) * 1000
-
-    def retrying(self, payload: Payload) -> AsyncRetrying:
-        """tenacity's loop for one row: what is tried again, how often, and after how long."""
-
-        def note(state: RetryCallState) -> None:
-            judgement = _result(state)
-            http = (judgement.http_status, judgement.reply)
-            self._journal.note_attempt(payload, state.attempt_number, micros(self._world.now()), judgement.code, http)
-
-        return AsyncRetrying(
-            sleep=self._pause,
-            stop=stop_after_attempt(self._limits.attempts),
-            wait=lambda s: backoff_seconds(s.attempt_number, _result(s).retry_after_seconds, self._world.rng),
-            retry=retry_if_result(lambda result: self.may_repeat(result[0])),
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
-            before_sleep=note,
-        )
-
-    def may_repeat(self, judgement: Judgement) -> bool:
-        """Whether a row with this judgement may be sent again, as long as the run goes on."""
-        if self._stop.is_set():
+    async def _deliver(self, delivery: Delivery) -> bool:
+        """Sends a row and settles it; True where it rests in doubt instead."""
+        if not await self._sender.admitted():
+            if delivery.begun:  # it was not found, and the run stopped before it could be sent again
+                self._settle(delivery.payload, delivery.interrupted())
             return False
-        in_doubt = judgement.verdict is Verdict.IN_DOUBT
-        return judgement.verdict in _AGAIN or (in_doubt and self._operation.settle is Settle.REPEAT)
+        try:
+            return await self._begin(delivery) and await self._send(delivery)
+        except asyncio.CancelledError:
+            self._settle(delivery.payload, delivery.interrupted())
+            return False
 
-    @property
-    def stopped_by_signal(self) -> bool:
-        """Whether someone asked the run to end."""
-        return self._signal is not None
+    async def _begin(self, delivery: Delivery) -> bool:
+        """Whether the row is durably `sending`; if its claim is held elsewhere, it is not sent."""
+        payload = delivery.payload
+        if delivery.begun or await self._journal.begin(payload, micros(self._world.now())):
+            delivery.begun = True
+            delivery.note = lambda judgement, attempt: self._journal.note_attempt(
+                payload, attempt, micros(self._world.now()), judgement.code, (judgement.http_status, judgement.reply)
+            )
+            return True
+        text = "another run's call for this phone or identifier has no outcome yet"
+        self._hold(Held(payload.source, payload.row, Status.UNKNOWN, "in_doubt_elsewhere", text))
+        return False
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleeps, but no longer than until the run stops."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+    async def _send(self, delivery: Delivery) -> bool:
+        if self._sender.stop.is_set():  # the run stopped while the journal wrote
+            self._settle(delivery.payload, delivery.interrupted())
+            return False
+        if (earlier := self._doubt_of_before(delivery)) is not None:
+            return self._rest(delivery, earlier)
+        doubted_before = delivery.was_in_doubt
+        outcome = await delivery.outcome()
+        is_doubtful = outcome.status is Status.UNKNOWN or (outcome.status is Status.DUPLICATE and doubted_before)
+        if is_doubtful and not self._sender.stop.is_set():
+            return self._rest(delivery, replace(outcome, status=Status.UNKNOWN))
+        self._settle(delivery.payload, replace(outcome, status=Status.UNKNOWN) if is_doubtful else outcome)
+        return False
+
+    def _doubt_of_before(self, delivery: Delivery) -> Outcome | None:
+        """The doubt that another run has left about this row, if this run has not looked it up yet."""
+        if delivery.payload.doubted_at is None or delivery.looked_up:
+            return None
+        text = "an earlier run may have delivered it"
+        judgement = Judgement(Verdict.IN_DOUBT, "in_doubt_elsewhere", text)
+        return delivery.outcome_of(Status.UNKNOWN, judgement)
+
+    def _rest(self, delivery: Delivery, outcome: Outcome) -> bool:
+        if not self._can_look_up(delivery.payload):
+            self._settle(delivery.payload, outcome)
+            return False
+        task = asyncio.create_task(self._resolve(delivery, outcome))
+        self._doubts.add(task)
+        task.add_done_callback(self._resolved)
+        return True
+
+    def _can_look_up(self, payload: Payload) -> bool:
+        return self._search is not None and self._leads.operation.settle is Settle.SEARCH and payload.client_id != ""
+
+    async def _resolve(self, delivery: Delivery, doubtful: Outcome) -> None:
+        """Lets a row in doubt rest, looks it up, and settles it or lets it be sent again."""
+        ended = True
+        try:
+            step = await self._look_up(delivery, doubtful.judgement)
+            if step is Step.SEND_AGAIN:
+                self._again.append(delivery)
+                ended = False
+            else:
+                self._settle(delivery.payload, _after(doubtful, step))
+        except asyncio.CancelledError:
+            self._settle(delivery.payload, _after(doubtful, Step.GIVE_UP))
+        finally:
+            async with self._moved:
+                self._doubts.discard(_this_task())
+                if ended:
+                    self._turnstile.leave(delivery.payload)
+                self._moved.notify_all()
+
+    def _resolved(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._fail(failure)
+
+    async def _look_up(self, delivery: Delivery, doubtful: Judgement) -> Step:
+        looks: list[Sighting] = []
+        rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
+        if not delivery.looked_up and delivery.payload.doubted_at is not None:
+            rest -= (micros(self._world.now()) - delivery.payload.doubted_at) / 1_000_000  # it has rested since then
+        delivery.looked_up = True
+        step = Step.LOOK_AGAIN
+        while step is Step.LOOK_AGAIN:
+            await self._sender.pause(max(rest, 0))
+            rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
+            if not await self._sender.admitted():
+                return Step.GIVE_UP
+            looks.append(await self._look(delivery.payload))
+            step = doubt.next_step(
+                doubtful,
+                looks,
+                may_resend=self._limits.resend_unfound,
+                attempts_left=delivery.attempts_left,
+            )
+        return step
+
+    async def _look(self, payload: Payload) -> Sighting:
+        assert self._search is not None
+        body = doubt.search_form(self._search.operation, payload)
+        answer = await Delivery(self._sender, self._search, payload, body).outcome()
+        return doubt.sighting(answer.judgement, payload)
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = self._failure or failure
+        self._sender.stop.set()
 
     def _settle(self, payload: Payload, outcome: Outcome) -> None:
         self._watch.saw_row(outcome.status, outcome.code)
-        self._check_halt()
+        self._sender.check_halt()
         self._expect(self._journal.settle(payload, outcome, micros(self._world.now())), outcome.status)
 
     def _hold(self, held: Held) -> None:
         if held.status is Status.UNKNOWN:
             self._watch.saw_row(held.status, held.code)
-            self._check_halt()
+            self._sender.check_halt()
         self._expect(self._journal.hold(held, micros(self._world.now())), held.status)
 
     def _expect(self, durable: asyncio.Future[bool], status: Status) -> None:
@@ -247,124 +289,37 @@ class Push:
             if (failure := future.exception()) is None:
                 self._world.settled(status)
             else:
-                self._unrecorded = failure
-                self._stop.set()
+                self._fail(failure)
 
         self._settling.add(durable)
         durable.add_done_callback(told)
 
-    def _check_halt(self) -> None:
-        if self._watch.halt is not None:
-            self._stop.set()
 
-    def interrupt(self, number: int) -> None:
-        """Someone asked the run to end, by this signal: no more rows are taken, and those under way may end."""
-        self._signal = number
-        self._stop.set()
-
-
-class _Delivery:
-    """One row's requests, from the first to the one that decides."""
-
-    def __init__(self, push: Push, payload: Payload) -> None:
-        self._push, self._payload = push, payload
-        self._attempts = 0
-        self._sending = self._entered = self._left = False
-        self._last: tuple[Judgement, float] | None = None
-        self._doubt: Judgement | None = None
-
-    async def outcome(self) -> Outcome:
-        """The row's outcome after the last attempt."""
-        result = await self._request()
-        if self._push.may_repeat(result[0]):
-            # tenacity's loop costs more than the request's own share, so only rows that need it enter it.
-            result = await self._push.retrying(self._payload)(self._next)
-        return self._decided(*result)
-
-    async def _next(self) -> tuple[Judgement, float]:
-        """tenacity's attempts: the first is the one that was made; then new ones, while the run goes on."""
-        assert self._last is not None
-        if not self._entered or not await self._push.admitted():
-            self._entered = True
-            return self._last
-        return await self._request()
-
-    async def _request(self) -> tuple[Judgement, float]:
-        self._attempts += 1
-        self._sending = True
-        self._last = await self._push.request(self._payload)
-        self._sending = False
-        judgement = self._last[0]
-        self._left |= judgement.http_status is not None or judgement.verdict is Verdict.IN_DOUBT
-        if judgement.verdict is Verdict.IN_DOUBT:
-            self._doubt = judgement
-        return self._last
-
-    def _decided(self, judgement: Judgement, latency_ms: float) -> Outcome:
-        status = STATUS_OF[judgement.verdict]
-        if status is Status.FAILED and self._doubt is not None:
-            # An earlier request of this row may have arrived, whatever became of the last one.
-            judgement, status = replace(self._doubt, reply=judgement.reply), Status.UNKNOWN
-        if status is Status.FAILED and judgement.verdict in _AGAIN and self._push.stopped_by_signal:
-            status = Status.NOT_ATTEMPTED
-        return Outcome(status, judgement.code, judgement, self._attempts, latency_ms, sent=self._left)
-
-    def interrupted(self) -> Outcome:
-        """The outcome of a row that was cut short: in doubt if a request was under way or is in doubt already."""
-        if self._sending or self._doubt is not None:
-            judgement = Judgement(Verdict.IN_DOUBT, "interrupted", "the run was stopped before the reply came")
-            return Outcome(Status.UNKNOWN, judgement.code, judgement, self._attempts, None, sent=True)
-        judgement = Judgement(Verdict.NOT_DELIVERED, "interrupted", "the run was stopped before it was sent")
-        return Outcome(Status.NOT_ATTEMPTED, judgement.code, judgement, self._attempts, None, sent=self._left)
+_STATUS_AFTER = {
+    Step.ACCEPT: Status.ACCEPTED,
+    Step.DUPLICATE: Status.DUPLICATE,
+    Step.REJECT: Status.REJECTED,
+    Step.FAIL: Status.FAILED,
+    Step.GIVE_UP: Status.UNKNOWN,
+}
 
 
-class _Feed:
-    """Rows one by one from batches that a thread prepares ahead, one batch at a time."""
-
-    def __init__(self, batches: Iterator[Batch], hold: Callable[[Held], None]) -> None:
-        self._batches, self._hold = batches, hold
-        self._rows: Iterator[Payload] = iter(())
-        self._ahead: asyncio.Task[Batch | None] | None = self._fetch()
-
-    def _fetch(self) -> asyncio.Task[Batch | None]:
-        return asyncio.create_task(asyncio.to_thread(next, self._batches, None))
-
-    async def next(self) -> Payload | None:
-        while True:
-            if (payload := next(self._rows, None)) is not None:
-                return payload
-            if self._ahead is None or (batch := await asyncio.shield(self._ahead)) is None:
-                self._ahead = None
-                return None
-            self._ahead = self._fetch()
-            self._rows = iter(batch.payloads)
-            for held in batch.held:
-                self._hold(held)
-
-    async def close(self) -> None:
-        if self._ahead is not None:
-            await asyncio.wait({self._ahead})
+def _after(doubtful: Outcome, step: Step) -> Outcome:
+    """The outcome that a look-up leads to; reconciled where the lead was found."""
+    status = _STATUS_AFTER[step]
+    if step is Step.ACCEPT:
+        judgement = replace(doubtful.judgement, verdict=Verdict.ACCEPTED, message="found by a search")
+        return replace(doubtful, status=status, code="ok", judgement=judgement, reconciled=True)
+    return replace(doubtful, status=status)
 
 
-async def _cancel(workers: Sequence[asyncio.Task[None]]) -> None:
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
-def _limiter(rate_per_second: float) -> AsyncLimiter | None:
-    if not rate_per_second:
-        return None
-    burst = max(1.0, rate_per_second * BURST_SECONDS)
-    return AsyncLimiter(burst, burst / rate_per_second)
-
-
-def _result(state: RetryCallState) -> Judgement:
-    assert state.outcome is not None
-    result: tuple[Judgement, float] = state.outcome.result()
-    return result[0]
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

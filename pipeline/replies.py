@@ -43,6 +43,7 @@ def _kept(verdict: Judgement, http_status: int, body: str) -> Judgement:
         result=verdict.result,
         lead_id=verdict.lead_id,
         retry_after_seconds=verdict.retry_after_seconds,
+        still_at_work=verdict.still_at_work,
     )
 
 
@@ -123,7 +124,7 @@ def _by_rules(operation: Operation, body: str, text: str) -> Judgement:
 
 def _ruled(rule: ReplyRule, text: str) -> Judgement:
     message = "" if rule.verdict is Verdict.ACCEPTED else text[:REPLY_KEPT]
-    return Judgement(rule.verdict, rule.code, message)
+    return Judgement(rule.verdict, rule.code, message, still_at_work=rule.still_at_work)
 
 
 def _is_one_plain_line(body: str) -> bool:

@@ -11,6 +11,7 @@ import time
 from pipeline import journal, people, settings, signals, stages
 from pipeline.job import Job, Summary, World
 from pipeline.model import Status
+from pipeline.outgoing import Outgoing
 
 
 def check(job: Job, world: World) -> Summary:
@@ -21,8 +22,9 @@ def check(job: Job, world: World) -> Summary:
     started = time.monotonic()
     with signals.listening(), stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
+        suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
         stages.prepare(job, world, run, sources)
-        ending = stages.Ending(unsent=Status.VALID)
+        ending = stages.Ending(unsent=Status.VALID, suppressed=suppressed)
         return stages.conclude(run, ending, time.monotonic() - started)
 
 
@@ -35,14 +37,15 @@ def load(job: Job, world: World) -> Summary:
     people.check_consent(job.operation, job.mapping.policy, job.consent)
     credentials = settings.credentials(job.settings, job.operation.vendor)
     state = journal.engine(job.settings.state)
-    with signals.listening() as heard, stages.begin(job, world) as run:
+    with signals.listening() as heard, stages.begin(job, world) as run, stages.locked(job, run, state, world):
         sources = stages.inspect(job, world, run)
         suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
         stages.prepare(job, world, run, sources)
-        to_send = stages.count_to_send(job, run, suppressed)
+        outgoing = Outgoing(job, run, state, suppressed)
+        to_send = outgoing.count()
         people.check_number(job.operation, job.mapping.policy, job.consent, to_send)
         heard.hold()
-        world.progress.sending(to_send)
-        pushed = stages.send(job, world, run, heard, state=state, credentials=credentials, suppressed=suppressed)
+        world.progress.sending(to_send, job.target)
+        pushed = stages.send(outgoing, world, heard, credentials)
         ending = stages.Ending(unsent=Status.NOT_ATTEMPTED, state=state, pushed=pushed)
         return stages.conclude(run, ending, time.monotonic() - started)

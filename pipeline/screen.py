@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +17,7 @@ from rich.table import Table
 from pipeline.job import Progress as Watcher
 from pipeline.mapping import nearest
 from pipeline.model import Status, UserError
-from pipeline.settings import Settings, shown
+from pipeline.settings import Settings, base_url, shown
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Field, Grade, Operation
 
@@ -33,28 +34,57 @@ _COLOURS = {
 }
 PLAIN_EVERY_SECONDS = 5.0
 
-# What to do about a code, for the line below the counts.
+# What to do next, by status/code or by status; the first that fits each status is told.
 _NEXT = {
+    "rejected/unknown_campaign": "the account has no such campaign: mend Campaign in the mapping, and load again",
+    "failed/credentials": "mend DIALEDIN_TOKEN and DIALEDIN_ACCID (see: leads config), and load again",
+    "failed/http_404": "nothing is at that address: mend DIALEDIN_BASE_URL (see: leads config), and load again",
+    "failed/redirected": "that address redirects: mend DIALEDIN_BASE_URL (see: leads config), and load again",
     "invalid": "mend the rows in {rejected} and load that file",
     "rejected": "mend the rows in {rejected} and load that file",
-    "unknown": "look these rows up in the dialer before loading them again: they may be there",
-    "failed": "load the file again once the cause is gone",
-    "not_attempted": "load the file again for the rows that were not attempted",
+    "unknown": "load the file again later: what is in doubt is looked up first",
+    "failed": "load the file again once the cause is gone: what was delivered is skipped",
+    "not_attempted": "load the file again: what was delivered is skipped",
 }
 
 
-def progress(*, quiet: bool) -> Watcher:
-    """A bar where stderr is a terminal, plain lines elsewhere, nothing where quiet."""
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[Watcher]:
+    """A bar where stderr is a terminal, plain lines elsewhere, nothing where quiet. It is gone when this ends."""
     if quiet:
-        return _Silent()
-    return _Bar() if sys.stderr.isatty() else _Lines()
+        yield _Silent()
+    elif sys.stderr.isatty():
+        with _bar() as bar:
+            yield _Bar(bar)
+    else:
+        yield _Lines()
+
+
+def _bar() -> Progress:
+    """rich would take stdout over as well: that is the result's alone."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[counts]}"),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
 
 
 class _Silent:
     def reading(self, rows: int) -> None:
         pass
 
-    def sending(self, rows: int) -> None:
+    def sending(self, rows: int, target: str) -> None:
+        pass
+
+    def interrupted(self) -> None:
         pass
 
     def settled(self, status: Status) -> None:
@@ -64,31 +94,22 @@ class _Silent:
 class _Bar:
     """Rows per second, time left and counts by status."""
 
-    def __init__(self) -> None:
+    def __init__(self, bar: Progress) -> None:
         self._counts: Counter[Status] = Counter()
         self._started = time.monotonic()
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[counts]}"),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._task = self._progress.add_task("reading", total=None, rate="", counts="")
-        self._progress.start()
+        self._progress = bar
+        self._task = bar.add_task("reading", total=None, rate="", counts="")
 
     def reading(self, rows: int) -> None:
         self._progress.advance(self._task, rows)
 
-    def sending(self, rows: int) -> None:
+    def sending(self, rows: int, target: str) -> None:
         self._started = time.monotonic()
+        self._progress.console.print(f"sending {rows:,} rows to {target}", highlight=False, markup=False)
         self._progress.reset(self._task, total=rows, description="sending")
-        if not rows:
-            self._progress.stop()
+
+    def interrupted(self) -> None:
+        self._progress.update(self._task, description="ending")
 
     def settled(self, status: Status) -> None:
         self._counts[status] += 1
@@ -110,9 +131,12 @@ class _Lines:
         self._read += rows
         self._say(f"read and validated {self._read:,} rows")
 
-    def sending(self, rows: int) -> None:
+    def sending(self, rows: int, target: str) -> None:
         self._total = rows
-        self._print(f"sending {rows:,} of {self._read:,} rows")
+        self._print(f"sending {rows:,} of {self._read:,} rows to {target}")
+
+    def interrupted(self) -> None:
+        self._print("interrupted: calls under way may end; again to quit at once")
 
     def settled(self, status: Status) -> None:
         self._counts[status] += 1
@@ -144,6 +168,8 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
         out.print(_repairs_line(summary), markup=False, soft_wrap=True)
     if summary["halted"]:
         out.print(f"halted: {summary['halted']}", markup=False, style="red")
+    out.print(f"run       {summary['run_id']}: {', '.join(summary['sources'])}", markup=False, soft_wrap=True)
+    out.print(f"to        {summary['target']}", markup=False, soft_wrap=True)
     out.print(f"report    {summary['report']}", markup=False, soft_wrap=True)
     for path in summary["rejected"]:
         out.print(f"rejected  {path}", markup=False, soft_wrap=True)
@@ -178,7 +204,11 @@ def _codes(summary: Mapping[str, Any], status: str) -> list[tuple[str, int]]:
 
 def _next_steps(summary: Mapping[str, Any]) -> list[str]:
     rejected = ", ".join(summary["rejected"])
-    return list(dict.fromkeys(_NEXT[s].format(rejected=rejected) for s in summary["counts"] if s in _NEXT))
+    told = {status: _NEXT[status] for status in summary["counts"] if status in _NEXT}
+    told |= {name.partition("/")[0]: _NEXT[name] for name in summary["codes"] if name in _NEXT}
+    if "failed" in told:
+        told.pop("not_attempted", None)  # the same step
+    return list(dict.fromkeys(text.format(rejected=rejected) for text in told.values()))
 
 
 def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -186,7 +216,10 @@ def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         _print_json({"runs": list(found)})
         return
-    table = Table("run", "command", "operation", "rows", "outcome", "exit", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", no_wrap=True, min_width=max((len(run["run_id"]) for run in found), default=0))
+    for heading in ("command", "operation", "rows", "outcome", "exit"):
+        table.add_column(heading)
     for run in found:
         counts = Counter({Status(status): rows for status, rows in run["counts"].items()})
         ended = "did not end" if run["exit_code"] is None else str(run["exit_code"])
@@ -260,6 +293,8 @@ def _rule(field: Field) -> str:
 def config(settings: Settings, origins: Mapping[str, str], *, as_json: bool) -> None:
     """Every setting, its value and where it came from; secrets are stars."""
     values = shown(settings)
+    for vendor in {op.vendor.name: op.vendor for op in CATALOGUE.values()}.values():
+        values[vendor.base_url_setting] = base_url(settings, vendor)
     if as_json:
         _print_json({name: {"value": values[name], "from": origins[name]} for name in values})
         return

@@ -7,13 +7,11 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from pipeline.model import UserError
-
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 
-class InterruptedRunError(UserError):
-    """Someone stopped the run before anything was sent."""
+class InterruptedRunError(BaseException):
+    """Someone stopped the run before anything was sent. No library may take it for an error of its own."""
 
     def __init__(self, number: int) -> None:
         super().__init__("interrupted; nothing was sent")
@@ -30,12 +28,16 @@ class Signals:
 
     def hold(self) -> None:
         """From here on a signal interrupts nothing: the run goes on to its report."""
+        if self.number is not None:
+            raise InterruptedRunError(self.number)
         self._holding = True
 
     @contextlib.contextmanager
     def telling(self, told: Callable[[int], object]) -> Iterator[None]:
-        """Calls `told` with the number of the signal that comes meanwhile."""
+        """Calls `told` with the number of the signal that came since `hold`, or comes meanwhile."""
         self._told = told
+        if self.number is not None:
+            told(self.number)
         try:
             yield
         finally:

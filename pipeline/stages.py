@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,27 +14,30 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import folder, journal, mapping, people, push, rejected, report, settings, source
+from pipeline import doubt, folder, journal, lock, mapping, outgoing, people, push, rejected, report, settings, source
 from pipeline import prepare as preparing
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
+from pipeline.delivery import Endpoint
+from pipeline.delivery import World as SendingWorld
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
 from pipeline.mapping import MAPPING_VERSION, Plan
-from pipeline.model import Held, Payload, Status, UserError
+from pipeline.model import Held, Status, UserError
+from pipeline.outgoing import Outgoing
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.payloads import KEY_VERSION, Repeats, Target
-from pipeline.push import Batch, Pushed
-from pipeline.signals import Signals
+from pipeline.push import Pushed
+from pipeline.signals import InterruptedRunError, Signals
 from pipeline.validate import Validator
 from pipeline.wire import Wire, check_base_url
-
-BATCH_ROWS = 2000  # rows read from a part at once for sending
+from schemas.spec import Effect, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +56,22 @@ class Ending:
     unsent: Status
     state: sa.Engine | None = None
     pushed: Pushed | None = None
+    suppressed: npt.NDArray[np.int64] | None = None  # numbers that a check knows will be held back
 
 
 @contextmanager
 def begin(job: Job, world: World) -> Iterator[RunFolder]:
-    """A new run's folder. It goes again where the run can't begin; once parts are there, it stays."""
-    if twice := [str(path) for path, times in Counter(job.files).items() if times > 1]:
+    """A new run's folder. It goes again where the run ends before anything was sent."""
+    if twice := [str(path) for path, times in Counter(path.resolve() for path in job.files).items() if times > 1]:
         raise UserError(f"{twice[0]}: given more than once; name each file once")
     ErrorLimit.parse(job.settings.max_errors)
     check_base_url(job.base_url)
     run = folder.create(job.settings.runs, job.files[0].stem, world.now())
     try:
         yield run
-    except UserError:
-        run.remove()
+    except (UserError, InterruptedRunError):
+        if not run.has_sent:
+            run.remove()
         raise
 
 
@@ -94,51 +100,43 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
     run.remove_spool()
 
 
-def count_to_send(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> int:
-    """How many rows would be sent."""
-    rows = 0
-    for _, path in run.part_paths():
-        part = pq.read_table(path, columns=["status", "phone"])
-        valid = part["status"].to_numpy() == Status.VALID.value
-        rows += int((valid & ~people.is_suppressed(part["phone"], suppressed)).sum())
-    return rows if job.limit is None else min(rows, job.limit)
+@contextmanager
+def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[None]:
+    """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing."""
+    if job.operation.effect is Effect.READ:
+        yield
+        return
+    with lock.held(journal.folder_of(state) / "locks", job.scope, run.run_id):
+        journal.bury(state, journal.Scope(run.run_id, job.scope, ""), push.micros(world.now()))
+        yield
 
 
-def send(
-    job: Job,
-    world: World,
-    run: RunFolder,
-    heard: Signals,
-    *,
-    state: sa.Engine,
-    credentials: Mapping[str, str],
-    suppressed: npt.NDArray[np.int64],
-) -> Pushed:
+def send(rows: Outgoing, world: World, heard: Signals, credentials: Mapping[str, str]) -> Pushed:
     """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
-    scope = journal.Scope(run.run_id, f"{job.account}@{job.base_url}", job.operation.name)
+    job, run = rows.job, rows.run
+    scope = journal.Scope(run.run_id, job.scope, job.operation.name)
 
     async def pushing() -> Pushed:
         transport = world.transport()
-        wire = Wire(
-            url=_target(job).url,
-            credentials=credentials,
-            secrets=settings.secrets_in(credentials, job.operation.vendor),
-            transport=transport,
-            timeout_seconds=job.timeout_seconds,
-        )
-        with journal.open_journal(state, scope) as written:
+        lookup = _lookup(job)
+        with journal.open_journal(rows.state, scope) as written:
             pushing = push.Push(
-                job.operation,
-                wire,
+                _endpoint(job, job.operation, credentials, transport),
+                None if lookup is None else _endpoint(job, lookup, credentials, transport),
                 written,
                 limits=_limits(job),
                 watch=Watch(ErrorLimit.parse(job.settings.max_errors)),
-                world=push.World(world.now, world.rng, world.progress.settled),
+                world=SendingWorld(world.now, world.rng, world.progress.settled),
             )
             loop = asyncio.get_running_loop()
-            with heard.telling(lambda number: loop.call_soon_threadsafe(pushing.interrupt, number)):
+
+            def interrupted(number: int) -> None:
+                world.progress.interrupted()
+                loop.call_soon_threadsafe(pushing.interrupt, number)
+
+            with heard.telling(interrupted):
                 async with transport:
-                    return await pushing.run(_batches(job, run, suppressed))
+                    return await pushing.run(rows.batches())
 
     run.log("sending", target=_target(job).url)
     pushed = asyncio.run(pushing())
@@ -146,16 +144,26 @@ def send(
     return pushed
 
 
+def _lookup(job: Job) -> Operation | None:
+    """The search that settles a doubt, where a lead that it finds can only be ours.
+
+    It can't where rows go out again on purpose, or where several rows of a file may share a mapped ClientId.
+    """
+    kept = job.mapping.policy.duplicates_in_file == "keep" and job.operation.client_id in job.mapping.fields
+    return None if job.again or kept else job.operation.lookup
+
+
 def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
     """Writes the report, the rejected files and the summary. Every row that was read is in the report once."""
     manifest = run.read_json("manifest.json")
     counts, repairs = _write_report(run, manifest, ending)
     by_status = report.by_status(counts)
-    halt = ending.pushed.halt if ending.pushed else None
     summary = Summary(
         run_id=run.run_id,
         command=manifest["command"],
         operation=manifest["operation"],
+        target=manifest["to"],
+        sources=[source["name"] for source in manifest["sources"]],
         rows_read=sum(counts.values()),
         counts=by_status,
         codes={f"{status}/{code}": n for (status, code), n in sorted(counts.items(), key=str) if code},
@@ -166,22 +174,47 @@ def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
         exit_code=exit_code(by_status, ending.pushed),
         seconds=round(seconds, 3),
         notes=manifest["notes"],
-        halted=halt.message if halt else None,
+        halted=_why_ended(ending.pushed),
     )
     run.write_json("summary.json", asdict(summary))
     run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
     return summary
 
 
-def rebuild(run: RunFolder, state: sa.Engine) -> None:
-    """Makes a run's report and rejected files again from its parts and the journal; writes a missing summary."""
+def _why_ended(pushed: Pushed | None) -> str | None:
+    if pushed is None or not (pushed.halt or pushed.signal):
+        return None
+    return pushed.halt.message if pushed.halt else f"interrupted ({signal.Signals(pushed.signal or 0).name})"
+
+
+def rebuild(run: RunFolder, state_url: str | None) -> None:
+    """Makes a run's report, rejected files and summary again, from its parts and the journal.
+
+    The journal is the one that the run wrote to, unless `state_url` says where it has gone. How the run ended stays
+    as it was told; one that did not come to its end counts as interrupted.
+    """
     manifest = run.read_json("manifest.json")
-    ending = Ending(Status.VALID) if manifest["command"] == "check" else Ending(Status.NOT_ATTEMPTED, state)
-    if not run.has_summary:
-        conclude(run, ending, 0.0)
-        return
-    _write_report(run, manifest, ending)
-    _write_rejected(run, manifest)
+    if not run.part_paths():
+        raise UserError(f"run {run.run_id} ended before its file was read; nothing was sent: load it again")
+    before: dict[str, Any] = {"exit_code": 130, "seconds": 0.0, "halted": None}
+    if run.has_summary:
+        before = run.read_json("summary.json")
+    ending = Ending(Status.VALID)
+    if manifest["command"] != "check":
+        state = journal.engine(state_url or manifest["settings"]["state"])
+        ending = Ending(Status.NOT_ATTEMPTED, state)
+        if not journal.knows(state, run.run_id) and _has_sent(before):
+            raise UserError(f"--state {state.url}: it knows nothing of run {run.run_id}; name the one it was sent with")
+    told = conclude(run, ending, float(before["seconds"]))
+    run.write_json("summary.json", asdict(told) | {"exit_code": before["exit_code"], "halted": before["halted"]})
+
+
+def _has_sent(summary: Mapping[str, Any]) -> bool:
+    counts = summary.get("counts", {})
+    return any(counts.get(s) for s in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED, Status.UNKNOWN))
+
+
+_NOT_WELL = (Status.INVALID, Status.REJECTED, Status.FAILED, Status.NOT_ATTEMPTED)
 
 
 def exit_code(counts: Mapping[str, int], pushed: Pushed | None) -> int:
@@ -195,7 +228,7 @@ def exit_code(counts: Mapping[str, int], pushed: Pushed | None) -> int:
         return 5
     if halt:
         return halt.exit_code
-    return int(any(counts.get(status) for status in (Status.INVALID, Status.REJECTED, Status.FAILED)))
+    return int(any(counts.get(status) for status in _NOT_WELL))
 
 
 def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
@@ -220,37 +253,30 @@ def _target(job: Job) -> Target:
     return Target(job.base_url + job.operation.path, job.account)
 
 
+def _endpoint(
+    job: Job, operation: Operation, credentials: Mapping[str, str], transport: httpx.AsyncBaseTransport
+) -> Endpoint:
+    wire = Wire(
+        url=job.base_url + operation.path,
+        credentials=credentials,
+        secrets=settings.secrets_in(credentials, operation.vendor),
+        transport=transport,
+        timeout_seconds=max(job.settings.timeout, operation.timeout_seconds or 0),
+    )
+    return Endpoint(operation, wire)
+
+
 def _limits(job: Job) -> push.Limits:
     given = job.settings
-    return push.Limits(given.rate, given.concurrency, given.attempts, given.drain)
-
-
-def _batches(job: Job, run: RunFolder, suppressed: npt.NDArray[np.int64]) -> Iterator[Batch]:
-    """The rows to send, in order, as the parts hold them; never more than the job's limit."""
-    left = job.limit
-    columns = ["row", "status", "row_key", "phone", "identifier", "client_id", "payload", "payload_sha256"]
-    for number, path in run.part_paths():
-        for rows in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=columns):
-            batch = _batch(number, pa.Table.from_batches([rows]), suppressed)
-            if left is not None:
-                batch = Batch(batch.payloads[:left], batch.held)
-                left -= len(batch.payloads)
-            yield batch
-
-
-def _batch(number: int, rows: pa.Table, suppressed: npt.NDArray[np.int64]) -> Batch:
-    valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
-    barred = people.is_suppressed(valid["phone"], suppressed)
-    held = [
-        Held(number, row, Status.SKIPPED, "suppressed", "the number is on the mapping's suppress list")
-        for row in valid.filter(pa.array(barred))["row"].to_pylist()
-    ]
-    free = valid.filter(pa.array(~barred)).drop_columns("status").to_pydict()
-    payloads = [
-        Payload(number, row, key, phone or "", identifier, client or "", body.encode(), digest)
-        for row, key, phone, identifier, client, body, digest in zip(*free.values(), strict=True)
-    ]
-    return Batch(payloads, held)
+    settle = doubt.default_settle_seconds(given.timeout) if given.settle is None else given.settle
+    return push.Limits(
+        given.rate,
+        given.concurrency,
+        given.attempts,
+        given.drain,
+        settle_seconds=settle,
+        resend_unfound=people.may_resend_unfound(job.operation, job.mapping),
+    )
 
 
 def _write_report(
@@ -286,10 +312,18 @@ def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iter
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())
         if ending.state is None:
-            sends, held = journal.nothing()
+            sends, held = journal.nothing(_would_be_held(part, number, ending))
         else:
             sends, held = journal.settled_between(ending.state, run.run_id, number, rows)
         yield report.project(part, sends, held, place, ending.unsent)
+
+
+def _would_be_held(part: pa.Table, number: int, ending: Ending) -> list[Held]:
+    if ending.suppressed is None:
+        return []
+    barred = people.is_suppressed(part["phone"], ending.suppressed)
+    valid = part["status"].to_numpy() == Status.VALID.value
+    return [outgoing.suppressed(number, row) for row in part.filter(pa.array(barred & valid))["row"].to_pylist()]
 
 
 def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
@@ -327,6 +361,7 @@ def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime
         "command": job.command,
         "operation": job.operation.name,
         "target": _target(job).url,
+        "to": job.target,
         "account": job.account,
         "parent": None,
         "started_at": now.isoformat(timespec="microseconds"),

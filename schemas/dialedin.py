@@ -129,7 +129,7 @@ RESULT_REPLIES = (
     ReplyRule(r"Result: OK", Verdict.IN_DOUBT, "unreadable_reply", Grade.C),
     # libcurl's numbers for proxy and host not resolved, connect refused, TLS: the dialer never saw it.
     ReplyRule(r"Result: CURL error\[(5|6|7|35)\]", Verdict.NOT_DELIVERED, "dialer_unreachable", Grade.C),
-    ReplyRule(r"Result: CURL error\[28\]", Verdict.IN_DOUBT, "dialer_timeout", Grade.C),
+    ReplyRule(r"Result: CURL error\[28\]", Verdict.IN_DOUBT, "dialer_timeout", Grade.C, still_at_work=True),
     ReplyRule(r"Result: CURL error\[(\d{1,2}|50[234])\]", Verdict.IN_DOUBT, "dialer_connection", Grade.C),
     ReplyRule(
         _DIALER + re.escape(_DUPLICATE) + "$",
@@ -196,6 +196,34 @@ RESULT_REPLIES = (
     ReplyRule(r"Result: \S", Verdict.REJECTED, "gateway_refused", Grade.C, one_line=True),
 )
 
+SEARCH_LEAD = Operation(
+    name="LeadOperations.SearchLead",
+    vendor=DIALEDIN,
+    path="LeadOperations.php",
+    endpoint_grade=Grade.B,
+    source="DialedIn API Integration, Lead Operations, SearchLead",
+    doc="Looks a lead up and returns what is stored.",
+    effect=Effect.READ,
+    settle=Settle.REPEAT,
+    ledger=LedgerRule.NONE,
+    # An OK says neither that the lead is there nor that it isn't.
+    replies=(ReplyRule(r"Result: OK$", Verdict.IN_DOUBT, "unreadable_reply", Grade.C), *RESULT_REPLIES),
+    json_search=True,
+    fixed=MappingProxyType({"Action": "SearchLead"}),
+    fields=(
+        *_SEARCH_FIELDS,
+        Field(
+            name="Detailed",
+            choices=_FLAG,
+            cleaner="flag",
+            doc="1: all lead fields; 0: id and whether it exists",
+        ),
+        Field(name="Campaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
+        Field(name="Subcampaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
+    ),
+    identifier=("SearchField", "Identifier"),
+)
+
 INSERT_LEAD = Operation(
     name="InsertLead",
     vendor=DIALEDIN,
@@ -205,6 +233,7 @@ INSERT_LEAD = Operation(
     doc="Puts a lead into a campaign. Unless imported only, it is hot: a call may go out at once.",
     effect=Effect.CONTACT,
     settle=Settle.SEARCH,
+    lookup=SEARCH_LEAD,
     ledger=LedgerRule.BY_KEY,
     replies=RESULT_REPLIES,
     fields=(
@@ -281,34 +310,6 @@ UPDATE_LEAD = Operation(
     client_id="ClientId",
     identifier=("SearchField", "Identifier"),
     duplicates_by="identifier",
-)
-
-SEARCH_LEAD = Operation(
-    name="LeadOperations.SearchLead",
-    vendor=DIALEDIN,
-    path="LeadOperations.php",
-    endpoint_grade=Grade.B,
-    source="DialedIn API Integration, Lead Operations, SearchLead",
-    doc="Looks a lead up and returns what is stored.",
-    effect=Effect.READ,
-    settle=Settle.REPEAT,
-    ledger=LedgerRule.NONE,
-    # An OK says neither that the lead is there nor that it isn't.
-    replies=(ReplyRule(r"Result: OK$", Verdict.IN_DOUBT, "unreadable_reply", Grade.C), *RESULT_REPLIES),
-    json_search=True,
-    fixed=MappingProxyType({"Action": "SearchLead"}),
-    fields=(
-        *_SEARCH_FIELDS,
-        Field(
-            name="Detailed",
-            choices=_FLAG,
-            cleaner="flag",
-            doc="1: all lead fields; 0: id and whether it exists",
-        ),
-        Field(name="Campaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
-        Field(name="Subcampaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
-    ),
-    identifier=("SearchField", "Identifier"),
 )
 
 OPERATIONS = (INSERT_LEAD, UPDATE_LEAD, SEARCH_LEAD)

@@ -148,6 +148,7 @@ class ReplyRule:
     code: str
     grade: Grade
     one_line: bool = False  # only where the text is one line without markup
+    still_at_work: bool = False  # the vendor may still be at work on the call
 
     def matches(self, text: str) -> re.Match[str] | None:
         """The match in `text`, or None."""
@@ -209,6 +210,7 @@ class Operation:
     json_search: bool = False  # a JSON reply is a search result
     dialing: Mapping[str, Dialing] = field(default_factory=lambda: MappingProxyType({}))
     frees_people: bool = False  # takes a do-not-call mark away
+    lookup: Operation | None = None  # the search that tells whether a call has arrived
     timeout_seconds: float | None = None  # None: the run's own
     phone: str | None = None  # the field whose phone is affected
     client_id: str | None = None  # the field by which a call can be found again

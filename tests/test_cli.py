@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+import pty
 import re
 import socket
 import sqlite3
@@ -220,7 +223,25 @@ def test_json_is_one_object_on_stdout_and_progress_is_on_stderr(leads: Leads, ac
     assert "sending 2 of 3 rows" in result.err
     quiet = leads("load", listed, "-m", "m.toml", "--json", "--quiet", env=account.env)
     assert quiet.err == ""
-    assert quiet.json["counts"] == {"duplicate": 2, "invalid": 1}
+    assert quiet.json["counts"] == {"skipped": 2, "invalid": 1}
+
+
+def test_a_terminal_shows_a_bar_and_leaves_stdout_to_the_result(home: Path, account: Account, listed: Path) -> None:
+    """The bar is on the terminal, gone at the end with the cursor back, and the result goes where stdout goes."""
+    ours, theirs = pty.openpty()
+    command = [LEADS, "load", listed, "-m", "m.toml", "--json"]
+    environment = {**os.environ, **account.env, "TERM": "xterm", "COLUMNS": "120"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=environment, cwd=home, check=False)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # what a terminal says when nobody writes to it any more
+        while more := os.read(ours, 65536):
+            shown += more
+    os.close(ours)
+    assert json.loads(done.stdout)["counts"] == {"accepted": 2, "invalid": 1}
+    assert b"sending" in shown
+    assert shown.count(b"\x1b[?25l") == shown.count(b"\x1b[?25h") > 0
+    assert b"run_id" not in shown
 
 
 def test_the_result_for_people_adds_up_and_says_what_to_do(leads: Leads, account: Account, listed: Path) -> None:

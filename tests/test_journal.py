@@ -17,10 +17,12 @@ import sqlalchemy as sa
 from conftest import CREDENTIALS, Account, Leads, phone, write, write_csv
 
 from pipeline import journal
+from pipeline.delivery import Endpoint, World
+from pipeline.feed import Batch
 from pipeline.journal import Journal, JournalError, Scope, open_journal
 from pipeline.model import Held, Judgement, Outcome, Payload, Status
 from pipeline.pace import ErrorLimit, Watch
-from pipeline.push import Batch, Limits, Push, World
+from pipeline.push import Limits, Push
 from pipeline.wire import Wire
 from schemas.dialedin import INSERT_LEAD
 from schemas.spec import Verdict
@@ -77,10 +79,10 @@ def test_a_row_is_on_disk_before_its_request_leaves(state: sa.Engine, path: Path
         )
         with open_journal(state, SCOPE) as written:
             push = Push(
-                INSERT_LEAD,
-                wire,
+                Endpoint(INSERT_LEAD, wire),
+                None,
                 written,
-                limits=Limits(0, 4, 5, 30),
+                limits=Limits(0, 4, 5, 30, 60),
                 watch=Watch(ErrorLimit(0, None)),
                 world=World(lambda: NOW, random.Random(1), lambda _: None),
             )
