@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import traceback
@@ -24,6 +25,7 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 def main() -> None:
     """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback."""
     os.umask(0o077)  # whatever this tool writes holds people's data
+    gc.set_threshold(50_000, 50, 100)  # rows come and go by the thousand: the default looks through them all too often
     try:
         code = cli.main(prog_name="leads", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -270,6 +272,6 @@ def _finish(summary: Summary, given: dict[str, Any]) -> None:
     try:
         screen.result(asdict(summary), as_json=given["as_json"])
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has gone: the exit code still says how the run ended
+    except OSError:  # whoever read our output has gone, or its disk is full: the exit code still tells the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(summary.exit_code)

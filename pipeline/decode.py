@@ -113,7 +113,9 @@ def _decoded(
         return raw
     try:
         text = decoder.decode(raw, final=final)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
+        if not isinstance(error, UnicodeDecodeError):  # UTF-16 and UTF-32 by name want a byte order mark
+            raise UndecodableError(encoding, lines + 1) from None
         good = error.object[: error.start].decode(encoding.name, "replace")
         raise UndecodableError(encoding, lines + good.count("\n") + 1) from None
     return raw if encoding.is_utf8 else text.encode("utf-8")
@@ -183,7 +185,7 @@ def _refuse_damaged_utf8(sample: bytes) -> None:
     text = sample.decode("utf-8", "replace")
     bad = text.count("\ufffd")
     good = sum(character > "\x7f" for character in text) - bad
-    if good > bad:
+    if good and good >= bad:
         raise InputError(
             "the text is UTF-8 with damaged characters; save it as UTF-8 again, or set encoding if it is another"
         )

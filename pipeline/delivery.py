@@ -88,7 +88,8 @@ class Sender:
         """One request and what it means, with its latency in milliseconds."""
         started = time.perf_counter()
         try:
-            judgement = judge(endpoint.operation, await endpoint.wire.post(body), self.world.now())
+            reply = await endpoint.wire.post(body)
+            judgement = endpoint.wire.cleansed(judge(endpoint.operation, reply, self.world.now()), reply)
         except httpx.TransportError as error:
             judgement = judge_failure(error)
         self.watch.saw_attempt(judgement.verdict, judgement.http_status)

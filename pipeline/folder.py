@@ -17,7 +17,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.model import UserError
+from pipeline.model import DiskError, UserError
 
 PART = "{source:03d}-{part:06d}.parquet"
 
@@ -122,6 +122,15 @@ def _numbers(part: Path) -> tuple[int, int]:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when it is whole and on disk; the name is on disk afterwards, too."""
+    try:
+        with _written(path) as file:
+            yield file
+    except OSError as error:
+        raise DiskError(f"{path}: can't be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:
@@ -158,8 +167,17 @@ def create(runs: Path, source_name: str, now: datetime) -> RunFolder:
 
 def all_runs(runs: Path) -> list[RunFolder]:
     """Every run under `runs`, oldest first."""
-    found = [RunFolder(path) for path in runs.glob("*") if (path / "manifest.json").exists()]
-    return sorted(found, key=lambda run: (run.read_json("manifest.json")["started_at"], run.run_id))
+    found = {RunFolder(path): _started_at(path) for path in runs.glob("*")}
+    return sorted((run for run, at in found.items() if at), key=lambda run: (found[run], run.run_id))
+
+
+def _started_at(path: Path) -> str:
+    """When the run in this folder began; "" where the folder is no run of ours."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(manifest.get("started_at", "")) if isinstance(manifest, dict) else ""
 
 
 def overview(run: RunFolder) -> dict[str, Any]:

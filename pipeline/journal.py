@@ -253,12 +253,14 @@ def engine(url: str) -> sa.Engine:
     """The state database at an SQLAlchemy URL, made if missing. Raises UserError where it can't be used."""
     try:
         parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise UserError(f"--state {url!r}: not a database URL; for a file: sqlite:///path/to/state.db") from None
-    if parsed.get_backend_name() != "sqlite":
-        raise UserError(f"--state {parsed.render_as_string()}: only sqlite:/// is supported in this version")
+    except (sa.exc.ArgumentError, ValueError):
+        raise UserError("--state: not a database URL; for a file: sqlite:///path/to/state.db") from None
+    if parsed.drivername != "sqlite" or parsed.query:
+        raise UserError(f"--state {parsed.render_as_string()}: only sqlite:///path/to/state.db is supported")
     if not parsed.database or parsed.database == ":memory:":
-        raise UserError(f"--state {url}: must be a file, or nothing would be known after a crash: sqlite:///state.db")
+        raise UserError(
+            f"--state {parsed.render_as_string()}: must be a file, or nothing would be known after a crash: sqlite:///state.db"
+        )
     try:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         made = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args={"check_same_thread": False})

@@ -330,9 +330,12 @@ def _check_extra(operation: Operation, field: str, name: str) -> None:
     if custom is None:
         raise UserError(f"mapping {name}: [extra_fields]: {operation.name} takes no fields beyond its own")
     ours = [n for n, f in operation.by_name.items() if f.from_policy] + list(operation.fixed)
-    ours += [c.parameter for group in operation.vendor.credentials for c in group]
+    ours += [c.parameter for group in operation.vendor.credentials for c in group] + [*operation.vendor.reserved]
     if field.casefold() in {word.casefold() for word in ours}:
         raise UserError(f"mapping {name}: [extra_fields] {field} is no lead column and can't be set from a file")
+    documented = next((n for n in operation.by_name if n.casefold() == field.casefold() and n != field), None)
+    if documented is not None:
+        raise UserError(f"mapping {name}: [extra_fields] {field}: write it as the vendor does, {documented}")
     if not field.startswith(custom.prefix) and " " in field:
         raise UserError(f"mapping {name}: [extra_fields] {field!r}: the vendor's server changes spaces in names")
     _check_custom(operation, field, name)

@@ -23,7 +23,7 @@ def read(name: str, operation: str | None) -> tuple[MappingFile, Path, str]:
 
 def _find(name: str) -> Path:
     given = Path(name)
-    if given.is_file() or given.suffix == ".toml" or len(given.parts) > 1:
+    if (len(name) < 200 and given.is_file()) or given.suffix == ".toml" or len(given.parts) > 1:
         return given
     folders = (Path("mappings"), *(Path(folder) for folder in shipped.__path__))
     for folder in folders:

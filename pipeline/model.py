@@ -40,6 +40,12 @@ class InputError(UserError):
     exit_code = 4
 
 
+class DiskError(UserError):
+    """A file of the run can't be written. What was sent is in the journal."""
+
+    exit_code = 70
+
+
 class JournalError(Exception):
     """The journal can't be written: nothing more may be sent."""
 

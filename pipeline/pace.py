@@ -129,6 +129,8 @@ class Watch:
 
         Where the vendor judged no lead at all, the cause of that says more than that errors were too many.
         """
+        if self.halt is _UNREACHABLE and self._connected:  # a call that was under way has had its reply since
+            return Halt("unreachable", "the vendor took no more connections", 3)
         if self._admitted or (self.halt and self.halt.code != _TOO_MANY_ERRORS):
             return self.halt
         if self._credentials:

@@ -49,8 +49,9 @@ def may_resend_unfound(operation: Operation, mapping: MappingFile) -> bool:
     return not (stores_duplicates and contacts(operation, mapping.policy))
 
 
-def check_consent(operation: Operation, policy: Policy, consent: Consent) -> None:
+def check_consent(operation: Operation, mapping: MappingFile, consent: Consent) -> None:
     """Raises UserError where this run needs a word of the operator that was not given."""
+    policy = mapping.policy
     if policy.dial_non_callables and not consent.dial_non_callables:
         raise UserError(
             "the mapping's policy dials do-not-call numbers (dial_non_callables): that is a legal act; "
@@ -58,6 +59,11 @@ def check_consent(operation: Operation, policy: Policy, consent: Consent) -> Non
         )
     if not contacts(operation, policy):
         return
+    others = [name for name in mapping.fields if name.endswith("Phone") and name != operation.phone]
+    if others:
+        raise UserError(
+            f"{_why(operation, policy)}: {others[0]} can't be checked against the suppress list; leave it out"
+        )
     if consent.max_contacts is None:
         raise UserError(f"{_why(operation, policy)}: say how many people at most with --max-contacts N")
     if policy.suppress is None:

@@ -34,7 +34,7 @@ def load(job: Job, world: World) -> Summary:
     Raises UserError or InputError before anything is sent, and JournalError where nothing can be recorded.
     """
     started = time.monotonic()
-    people.check_consent(job.operation, job.mapping.policy, job.consent)
+    people.check_consent(job.operation, job.mapping, job.consent)
     credentials = settings.credentials(job.settings, job.operation.vendor)
     state = journal.engine(job.settings.state)
     with signals.listening() as heard, stages.begin(job, world) as run, stages.locked(job, run, state, world):

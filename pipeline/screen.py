@@ -70,7 +70,7 @@ def _bar() -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[counts]}"),
-        console=Console(stderr=True),
+        console=Console(stderr=True, emoji=False),
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
@@ -160,7 +160,7 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         _print_json(summary)
         return
-    out = Console(highlight=False)
+    out = Console(highlight=False, emoji=False)
     for note in summary["notes"]:
         out.print(f"note: {note}", markup=False, style="dim")
     out.print(_counts_table(summary))
@@ -306,7 +306,7 @@ def config(settings: Settings, origins: Mapping[str, str], *, as_json: bool) -> 
 
 def _wide() -> Console:
     """A console that does not fold lines when stdout is a file or a pipe."""
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _print_json(content: Mapping[str, Any]) -> None:

@@ -122,8 +122,8 @@ def _variables(alternative: tuple[Credential, ...], settings: Settings) -> str:
 
 def _plain(value: SecretStr | str | None) -> str:
     if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    return value or ""
+        return value.get_secret_value().strip()
+    return (value or "").strip()
 
 
 def _from_environment() -> dict[str, tuple[str, Any]]:
@@ -154,7 +154,7 @@ def _from_file() -> dict[str, object]:
 
 def _read_secret(path: Path, variable: str) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise UserError(f"{variable}: {path} can't be read: {reason}") from None

@@ -194,8 +194,8 @@ def rebuild(run: RunFolder, state_url: str | None) -> None:
     as it was told; one that did not come to its end counts as interrupted.
     """
     manifest = run.read_json("manifest.json")
-    if not run.part_paths():
-        raise UserError(f"run {run.run_id} ended before its file was read; nothing was sent: load it again")
+    if not run.has_sent:
+        raise UserError(f"run {run.run_id} ended before anything was sent; load the file again")
     before: dict[str, Any] = {"exit_code": 130, "seconds": 0.0, "halted": None}
     if run.has_summary:
         before = run.read_json("summary.json")
@@ -203,6 +203,8 @@ def rebuild(run: RunFolder, state_url: str | None) -> None:
     if manifest["command"] != "check":
         state = journal.engine(state_url or manifest["settings"]["state"])
         ending = Ending(Status.NOT_ATTEMPTED, state)
+        with lock.held(journal.folder_of(state) / "locks", manifest["scope"], run.run_id):
+            pass  # else it may be this very run that is still sending
         if not journal.knows(state, run.run_id) and _has_sent(before):
             raise UserError(f"--state {state.url}: it knows nothing of run {run.run_id}; name the one it was sent with")
     told = conclude(run, ending, float(before["seconds"]))
@@ -362,6 +364,7 @@ def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime
         "operation": job.operation.name,
         "target": _target(job).url,
         "to": job.target,
+        "scope": job.scope,
         "account": job.account,
         "parent": None,
         "started_at": now.isoformat(timespec="microseconds"),

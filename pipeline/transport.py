@@ -25,6 +25,8 @@ from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 from yarl import URL
 
+from pipeline.model import UserError
+
 MAX_REPLY_BYTES = 1024 * 1024
 
 # Below Apache's default of 5 s: a connection that the server is just closing costs a doubt, which takes a
@@ -81,7 +83,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._slots = asyncio.Semaphore(connections)
         self._keepalive_seconds = keepalive_seconds
         self._max_reply_bytes = max_reply_bytes
-        self._ssl_context = ssl_context
+        self._ssl_context = ssl_context or _ssl_context()
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
@@ -152,7 +154,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 limit=0,  # the slots are the limit: waiting for one is told apart from connecting
                 keepalive_timeout=self._keepalive_seconds,
                 ttl_dns_cache=_DNS_SECONDS,
-                ssl=self._ssl_context or _ssl_context(),
+                ssl=self._ssl_context,
                 resolver=self._resolver,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -226,7 +228,13 @@ def _connect_timeout(seconds: float | None) -> aiohttp.ClientTimeout:
 
 @lru_cache(maxsize=1)
 def _ssl_context() -> ssl.SSLContext:
-    """certifi's authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR names, as httpx has it."""
-    context = httpx.create_ssl_context()
+    """certifi's authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR names, as httpx has it.
+
+    Raises UserError where those can't be read: before anything is sent, and not as a failure of some call.
+    """
+    try:
+        context = httpx.create_ssl_context()
+    except OSError as error:
+        raise UserError(f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR can't be read: {error}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -5,13 +5,16 @@ A failure is judged by its phase: never sent may be sent again, anything later i
 
 from __future__ import annotations
 
+import html
 import ipaddress
+import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import quote, quote_plus, urlencode
 
 import httpx
 
@@ -85,12 +88,8 @@ class Wire:
     ) -> None:
         self._url = httpx.URL(url)
         self._credentials = urlencode(credentials).encode()
-        self._secrets = {
-            text
-            for value in (credentials.values() if secrets is None else secrets)
-            for text in (value, quote_plus(value))
-            if text
-        }
+        kept = credentials.values() if secrets is None else secrets
+        self._echo = re.compile("|".join(map(re.escape, _spellings(kept))) or r"(?!)", re.IGNORECASE)
         self._transport = transport
         self._headers = (
             (b"Host", self._url.netloc),
@@ -137,21 +136,24 @@ class Wire:
         )
 
     def _reply(self, response: httpx.Response, content: bytes) -> Reply:
-        """The reply as text. A server that echoes a secret does not get it into our reports."""
         content_type = response.headers.get("content-type", "")
-        body = _decoded(content, content_type)
-        for secret in self._secrets:
-            body = body.replace(secret, REDACTED)
         return Reply(
             http_status=response.status_code,
-            body=body,
+            body=_decoded(content, content_type),
             content_type=content_type,
             retry_after=response.headers.get("retry-after", ""),
         )
 
+    def cleansed(self, judgement: Judgement, reply: Reply) -> Judgement:
+        """The judgement; with nothing of the reply in it where the server repeated a secret, in whatever spelling."""
+        if not self._echo.search(reply.body.replace("\ufffd", "").replace("\0", "")):
+            return judgement
+        result = json.dumps(REDACTED) if judgement.result else None
+        return replace(judgement, reply=REDACTED, message=REDACTED if judgement.message else "", result=result)
+
     def _bare(self, error: httpx.TransportError) -> httpx.TransportError:
         text = str(error)
-        return _kind(error)("" if any(secret in text for secret in self._secrets) else _line(text))
+        return _kind(error)("" if self._echo.search(text) else _line(text))
 
 
 def check_base_url(url: str) -> None:
@@ -162,10 +164,13 @@ def check_base_url(url: str) -> None:
     """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL:
+        parsed.host.encode("idna")
+    except (httpx.InvalidURL, ValueError):
         raise UserError("the base URL can't be read: write it as https://HOST/PATH/") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise UserError("the base URL must be of the form https://HOST/PATH/")
+    if " " in url or not 0 < (parsed.port or 443) < 65536:
+        raise UserError("the base URL can't be read: check the host and the port in https://HOST:PORT/PATH/")
     if parsed.userinfo:
         raise UserError("the base URL holds a user name or password: credentials have settings of their own")
     if "?" in url or "#" in url:
@@ -174,6 +179,22 @@ def check_base_url(url: str) -> None:
         raise UserError('the base URL must end in "/": add the trailing slash')
     if parsed.scheme == "http" and not _is_loopback(parsed.host):
         raise UserError(f"the base URL sends credentials to {parsed.host} in plain text: use https")
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """How a server may repeat a secret: as it is, quoted for a URL, escaped for HTML or JSON; the longest first."""
+    found = set()
+    for secret in filter(None, secrets):
+        in_json = json.dumps(secret)[1:-1]
+        found |= {
+            secret,
+            quote(secret, safe=""),
+            quote_plus(secret),
+            html.escape(secret),
+            html.escape(secret, quote=False),
+        }
+        found |= {in_json, in_json.replace("/", "\\/"), "".join(f"%{byte:02x}" for byte in secret.encode())}
+    return sorted(found, key=len, reverse=True)
 
 
 def _is_loopback(host: str) -> bool:

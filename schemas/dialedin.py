@@ -38,6 +38,7 @@ DIALEDIN = Vendor(
         ),
     ),
     account="dialedin_accid",
+    reserved=("SecurityCode", "GroupId"),  # what older accounts send for token and accid (grade B)
 )
 
 # "Any custom field should have prefix adv_"; the blanks printed around it are typography. "Any spaces in the

@@ -177,6 +177,7 @@ class Vendor:
     base_url_setting: str
     credentials: tuple[tuple[Credential, ...], ...]
     account: str
+    reserved: tuple[str, ...] = ()  # parameters of older accounts: never lead columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import pytest
 
 from pipeline import folder, rejected
 from pipeline.folder import RunFolder
+from pipeline.model import DiskError
 from pipeline.rejected import Form
 from pipeline.source import REJECTED_COLUMNS
 
@@ -115,14 +116,14 @@ def test_a_file_is_whole_or_not_there(run: RunFolder, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(DiskError, match="full"):
             written(run, name)
     assert all(path.name.startswith(".") for path in run.path.rglob("*") if path.is_file())
     path = written(run, name)
     before = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(DiskError, match="full"):
             written(run, name)
     assert path.read_bytes() == before
 
@@ -134,7 +135,7 @@ def test_a_rejected_csv_that_breaks_off_is_not_there(tmp_path: Path) -> None:
         yield to_mend("555")
         raise OSError("the report can't be read")
 
-    with pytest.raises(OSError, match="the report"):
+    with pytest.raises(DiskError, match="the report"):
         rejected.write(tmp_path, "rejected", Form("csv", ("Phone",), None, "utf-8", ","), breaking())
     assert not list(tmp_path.glob("rejected*"))
 
