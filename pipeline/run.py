@@ -36,7 +36,7 @@ def load(job: Job, world: World) -> Summary:
     started = time.monotonic()
     people.check_consent(job.operation, job.mapping, job.consent)
     credentials = settings.credentials(job.settings, job.operation.vendor)
-    state = journal.engine(job.settings.state)
+    state, transport = journal.engine(job.settings.state), world.transport()
     with signals.listening() as heard, stages.begin(job, world) as run, stages.locked(job, run, state, world):
         sources = stages.inspect(job, world, run)
         suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
@@ -46,6 +46,6 @@ def load(job: Job, world: World) -> Summary:
         people.check_number(job.operation, job.mapping.policy, job.consent, to_send)
         heard.hold()
         world.progress.sending(to_send, job.target)
-        pushed = stages.send(outgoing, world, heard, credentials)
+        pushed = stages.send(outgoing, world, heard, credentials, transport)
         ending = stages.Ending(unsent=Status.NOT_ATTEMPTED, state=state, pushed=pushed)
         return stages.conclude(run, ending, time.monotonic() - started)

@@ -111,13 +111,18 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
         yield
 
 
-def send(rows: Outgoing, world: World, heard: Signals, credentials: Mapping[str, str]) -> Pushed:
+def send(
+    rows: Outgoing,
+    world: World,
+    heard: Signals,
+    credentials: Mapping[str, str],
+    transport: httpx.AsyncBaseTransport,
+) -> Pushed:
     """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
     job, run = rows.job, rows.run
     scope = journal.Scope(run.run_id, job.scope, job.operation.name)
 
     async def pushing() -> Pushed:
-        transport = world.transport()
         lookup = _lookup(job)
         with journal.open_journal(rows.state, scope) as written:
             pushing = push.Push(

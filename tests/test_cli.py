@@ -103,6 +103,14 @@ def mapping(text: str) -> dict[str, str | bytes]:
 CHECK = ("check", "list.csv", "-m", "m.toml")
 LOAD = ("load", "list.csv", "-m", "m.toml")
 BAD_MAPPING = ("check", "list.csv", "-m", "bad.toml")
+EXTRA = """operation = "InsertLead"
+[fields]
+PrimaryPhone = "Phone"
+Campaign = {{ value = "Demo" }}
+[extra_fields]
+{} = 20
+"""
+LOAD = ("load", "list.csv", "-m", "m.toml")
 MISTAKES = {
     "missing file": Mistake(("check", "lost.csv", "-m", "m.toml"), 4, "lost.csv"),
     "directory": Mistake(("check", "folder", "-m", "m.toml"), 4, "folder", {"folder/x": ""}),
@@ -111,6 +119,12 @@ MISTAKES = {
     "no text": Mistake(("check", "x.csv", "-m", "m.toml"), 4, "x.csv", {"x.csv": b"%PDF-1.7\n"}),
     "no such sheet": Mistake(("check", "list.xlsx", "-m", "m.toml", "--sheet", "Lead"), 4, "Leads"),
     "second file missing": Mistake(("check", "list.csv", "lost.csv", "-m", "m.toml"), 4, "lost.csv"),
+    "UTF-16 without its mark": Mistake((*CHECK, "--encoding", "utf-16"), 4, "utf-16"),
+    "address with a port that can't be": Mistake(LOAD, 2, "port", env={"DIALEDIN_BASE_URL": "http://127.0.0.1:99999/"}),
+    "address that is no host": Mistake(LOAD, 2, "base URL", env={"DIALEDIN_BASE_URL": "https://a..b/"}),
+    "certificates that are not there": Mistake(LOAD, 2, "SSL_CERT_FILE", env={"SSL_CERT_FILE": "/lost/ca.pem"}),
+    "lead column of an older account": Mistake(BAD_MAPPING, 2, "GroupId", mapping(EXTRA.format("GroupId"))),
+    "documented field in other letters": Mistake(BAD_MAPPING, 2, "PrimaryPhone", mapping(EXTRA.format("primaryphone"))),
     "no such encoding": Mistake((*CHECK, "--encoding", "utf-9"), 2, "utf-9"),
     "unknown mapping": Mistake(("check", "list.csv", "-m", "generik"), 2, "generic"),
     "missing mapping file": Mistake(("check", "list.csv", "-m", "lost.toml"), 2, "lost.toml"),
@@ -376,3 +390,26 @@ def test_a_reader_that_goes_away_is_no_fault(home: Path, listed: Path) -> None:
     os.close(write_end)
     assert done.stderr == ""
     assert done.returncode == 1
+
+
+def test_folders_that_are_no_runs_are_passed_over(leads: Leads, home: Path, account: Account, listed: Path) -> None:
+    """Whatever else is in the runs folder does not stand in the way of the runs."""
+    told = leads("load", listed, "-m", "m.toml", "--json", env=account.env)
+    runs = Path(told.json["report"]).parent.parent
+    for name, content in {"web": '{"name": "app"}', "list": "[]", "text": "not JSON", "bytes": b"\xff"}.items():
+        write(runs / name / "manifest.json", content)
+    assert len(leads("runs", "--json").json["runs"]) == 1
+    assert leads("show", "--json").json["run_id"] == told.json["run_id"]
+
+
+def test_a_report_is_not_made_again_from_a_journal_that_does_not_know_the_run(
+    leads: Leads, home: Path, account: Account, listed: Path
+) -> None:
+    """--rebuild goes by the run's own state database; another one would make sent rows look unsent."""
+    told = leads("load", listed, "-m", "m.toml", "--json", env=account.env)
+    before = Path(told.json["report"]).read_bytes()
+    other = leads("show", "--rebuild", "--state", f"sqlite:///{home / 'other.db'}")
+    assert (other.code, Path(told.json["report"]).read_bytes()) == (2, before)
+    again = leads("show", "--rebuild", "--json", env={"LEADS_STATE": f"sqlite:///{home / 'elsewhere.db'}"})
+    assert again.json["counts"] == told.json["counts"]
+    assert again.json["exit_code"] == told.json["exit_code"]

@@ -739,6 +739,30 @@ def test_a_suppressed_number_is_found_in_its_cell(
     assert result.fates == {2: "skipped/suppressed", 3: "accepted"}
 
 
+def test_a_check_knows_who_would_be_held_back(leads: Leads, account: Account, simple: Callable[..., Path]) -> None:
+    """The suppress list counts in a check as it does in a load; a list that is missing is told at once."""
+    path = simple(3, policy='suppress = "dnc.csv"')
+    assert leads("check", path, "-m", "simple.toml").code == 4
+    write_csv(path.with_name("dnc.csv"), [[phone(1)]])
+    checked = leads("check", path, "-m", "simple.toml", "--json")
+    assert checked.fates == {2: "valid", 3: "skipped/suppressed", 4: "valid"}
+
+
+def test_another_phone_can_not_go_where_people_are_dialed(
+    leads: Leads, account: Account, simple: Callable[..., Path]
+) -> None:
+    """Only the phone that is called is held against the suppress list: with dialing, no other may be mapped."""
+    path = simple(1, policy='suppress = "none"\ndialing = "immediate"')
+    mapping = path.with_name("simple.toml")
+    text = mapping.read_text().replace(
+        "[policy]", "SecondaryPhone = 'Phone'\n[extra_fields]\nSecondaryPhone = 50\n[policy]"
+    )
+    write(mapping, text)
+    result = leads("load", path, "-m", "simple.toml", "--max-contacts", 5, env=account.env)
+    assert (result.code, account.requests) == (2, 0)
+    assert "SecondaryPhone" in result.err
+
+
 def test_suppressed_numbers_are_not_imported_either(
     leads: Leads, account: Account, simple: Callable[..., Path]
 ) -> None:

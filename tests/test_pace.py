@@ -276,3 +276,14 @@ def test_the_first_halt_stays() -> None:
     for _ in range(100):
         watch.saw_row(*DOUBT)
     assert code(watch.halt) == code(watch.end) == TOO_MANY
+
+
+def test_refusals_beside_a_call_that_was_answered_are_no_unreachable_vendor() -> None:
+    """75 says that nothing was sent: a reply that comes after the twentieth refusal proves otherwise."""
+    watch = Watch(ErrorLimit(None, 1.0))
+    for _ in range(20):
+        watch.saw_attempt(Verdict.NOT_DELIVERED, None)
+    assert watch.end is not None
+    assert watch.end.exit_code == 75
+    watch.saw_attempt(Verdict.ACCEPTED, 200)
+    assert watch.end.exit_code == 3

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.model import Reply, UserError
+from pipeline.model import Judgement, Reply, UserError
 from pipeline.wire import FAILURES, Phase, Wire, check_base_url, judge_failure
 from schemas.spec import Verdict
 
@@ -283,3 +283,25 @@ def test_a_bad_base_url_is_refused_in_one_line(url: str, says: str) -> None:
         check_base_url(url)
     assert "\n" not in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        TOKEN,
+        TOKEN.upper(),
+        "t0ken%2fwith%2bsigns%26more",
+        "t0ken/with+signs&amp;more",
+        "t0ken\\/with+signs&more",
+        "\0".join(TOKEN),
+        "".join(f"%{byte:02X}" for byte in TOKEN.encode()),
+    ],
+)
+def test_a_secret_that_comes_back_in_any_spelling_is_not_kept(echo: str) -> None:
+    """The verdict stands; of the reply nothing is kept."""
+    wire = Wire(url=URL, credentials=CREDENTIALS, transport=httpx.MockTransport(lambda _: None), timeout_seconds=30)
+    judged = Judgement(Verdict.REJECTED, "gateway_refused", f"no {echo}", 200, f"Result: no {echo}", f'"{echo}"')
+    kept = wire.cleansed(judged, Reply(200, f"Result: no {echo}"))
+    assert (kept.verdict, kept.code) == (Verdict.REJECTED, "gateway_refused")
+    assert {kept.message, kept.reply, kept.result} == {"[secret]", '"[secret]"'}
+    assert wire.cleansed(judged, Reply(200, "Result:  OK")) is judged
