@@ -122,7 +122,6 @@ MISTAKES = {
     "UTF-16 without its mark": Mistake((*CHECK, "--encoding", "utf-16"), 4, "utf-16"),
     "address with a port that can't be": Mistake(LOAD, 2, "port", env={"DIALEDIN_BASE_URL": "http://127.0.0.1:99999/"}),
     "address that is no host": Mistake(LOAD, 2, "base URL", env={"DIALEDIN_BASE_URL": "https://a..b/"}),
-    "certificates that are not there": Mistake(LOAD, 2, "SSL_CERT_FILE", env={"SSL_CERT_FILE": "/lost/ca.pem"}),
     "lead column of an older account": Mistake(BAD_MAPPING, 2, "GroupId", mapping(EXTRA.format("GroupId"))),
     "documented field in other letters": Mistake(BAD_MAPPING, 2, "PrimaryPhone", mapping(EXTRA.format("primaryphone"))),
     "no such encoding": Mistake((*CHECK, "--encoding", "utf-9"), 2, "utf-9"),
@@ -413,3 +412,14 @@ def test_a_report_is_not_made_again_from_a_journal_that_does_not_know_the_run(
     again = leads("show", "--rebuild", "--json", env={"LEADS_STATE": f"sqlite:///{home / 'elsewhere.db'}"})
     assert again.json["counts"] == told.json["counts"]
     assert again.json["exit_code"] == told.json["exit_code"]
+
+
+def test_certificates_that_are_not_there_are_told_before_anything_is_sent(
+    home: Path, account: Account, listed: Path
+) -> None:
+    """It is a mistake of the environment, and no row is in doubt because of it."""
+    env = {**os.environ, **account.env, "SSL_CERT_FILE": "/lost/ca.pem"}
+    done = subprocess.run([LEADS, "load", listed, "-m", "m.toml"], env=env, cwd=home, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert b"SSL_CERT_FILE" in done.stderr
+    assert account.requests == 0
