@@ -57,14 +57,13 @@ SENDS = sa.Table(
     sa.Column("latency_ms", sa.Float),
 )
 _SENDING = SENDS.c.state == "sending"
-_claim_options: dict[str, Any] = {"unique": True}
 sa.Index(
     "one_request_per_phone",
     SENDS.c.account,
     SENDS.c.phone,
     sqlite_where=_SENDING & (SENDS.c.phone != ""),
     postgresql_where=_SENDING & (SENDS.c.phone != ""),
-    **_claim_options,
+    unique=True,
 )
 sa.Index(
     "one_request_per_identifier",
@@ -72,7 +71,7 @@ sa.Index(
     SENDS.c.identifier,
     sqlite_where=_SENDING & (SENDS.c.identifier != ""),
     postgresql_where=_SENDING & (SENDS.c.identifier != ""),
-    **_claim_options,
+    unique=True,
 )
 
 # The ledger: what earlier runs did with a key.

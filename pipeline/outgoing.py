@@ -22,7 +22,6 @@ from pipeline.model import Held, Payload, Status
 BATCH_ROWS = 2000  # rows read from a part at once
 _COLUMNS = ["row", "status", "row_key", "phone", "identifier", "client_id", "payload", "payload_sha256"]
 _COUNTED = ["row", "status", "row_key", "phone", "payload_sha256"]
-_IN_DOUBT_ELSEWHERE = "run {run_id} may have delivered it, and nothing can tell"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Outgoing:
             text = f"run {entry.run_id} has delivered it"
             held.append(Held(payload.source, payload.row, Status.SKIPPED, "already_loaded", text))
         else:
-            text = _IN_DOUBT_ELSEWHERE.format(run_id=entry.run_id)
+            text = f"run {entry.run_id} may have delivered it, and nothing can tell"
             held.append(Held(payload.source, payload.row, Status.UNKNOWN, "in_doubt_elsewhere", text))
 
 

@@ -87,11 +87,6 @@ class Inspection:
     notes: tuple[str, ...]
     layout: Layout
 
-    @property
-    def spool(self) -> Path | None:
-        """The text of an Excel sheet, made by `inspect`; its owner removes it after the last read."""
-        return self.layout.spool
-
     def as_json(self) -> dict[str, Any]:
         """All but the layout, in types that JSON knows."""
         record = asdict(self)

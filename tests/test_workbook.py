@@ -165,5 +165,5 @@ def test_a_child_that_takes_too_long_is_an_input_error(book, tmp_path):
 def test_the_spool_is_private(book):
     """Leads are nobody else's to read."""
     found = inspect(book(Leads={"A1": "v", "A2": 1}))
-    assert found.spool is not None
-    assert found.spool.stat().st_mode & 0o777 == 0o600
+    assert found.layout.spool is not None
+    assert found.layout.spool.stat().st_mode & 0o777 == 0o600
