@@ -16,6 +16,8 @@ from pipeline.model import JournalError, UserError
 from pipeline.signals import InterruptedRunError
 
 if TYPE_CHECKING:
+    from pipeline.continued import Given
+    from pipeline.folder import RunFolder
     from pipeline.job import Job, Progress, Summary, World
     from pipeline.settings import Settings
 
@@ -97,6 +99,12 @@ _sending = _options(
     click.option("--max-errors", metavar="N|N%", help="Halt beyond so many rejected and failed.  [default: 20%]"),
     click.option("--drain", type=float, metavar="SECONDS", help="How long calls may end after Ctrl-C.  [default: 30]"),
 )
+_consenting = _options(
+    click.option("--max-contacts", type=click.IntRange(min=0), metavar="N", help="How many people may be contacted."),
+    click.option("--dial-non-callables", is_flag=True, help="Confirms a policy that dials do-not-call numbers."),
+)
+_stale_ok = click.option("--stale-ok", is_flag=True, help="Dial leads that are more than 24 hours old.")
+_run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
 
 
@@ -114,8 +122,9 @@ def cli() -> None:
 @_sending
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Send N rows at most.")
 @click.option("--again", is_flag=True, help="Send also what earlier runs have delivered.")
-@click.option("--max-contacts", type=click.IntRange(min=0), metavar="N", help="People who may be contacted at most.")
-@click.option("--dial-non-callables", is_flag=True, help="Confirms a policy that dials do-not-call numbers.")
+@click.option("--verify", metavar="N|N%", help="Read so many accepted rows back, and compare what is stored.")
+@click.option("--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, read them back, then the rest.")
+@_consenting
 @_common
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
@@ -126,8 +135,9 @@ def load(**given: Any) -> None:
     """
     from pipeline import run, screen
 
+    job = _job("load", given)
     with screen.progress(quiet=given["quiet"]) as watcher:
-        summary = run.load(_job("load", given), _world(given, watcher))
+        summary = run.load(job, _world(job.settings, watcher))
     _finish(summary, given)
 
 
@@ -138,13 +148,100 @@ def check(**given: Any) -> None:
     """Validates FILE as `load` would, and sends nothing. Needs no credentials."""
     from pipeline import run, screen
 
+    job = _job("check", given)
     with screen.progress(quiet=given["quiet"]) as watcher:
-        summary = run.check(_job("check", given), _world(given, watcher))
+        summary = run.check(job, _world(job.settings, watcher))
     _finish(summary, given)
 
 
 @cli.command()
-@click.argument("run", default="latest", metavar="[RUN]")
+@_run
+@_sending
+@_consenting
+@_stale_ok
+@_common
+def resume(run: str, **given: Any) -> None:
+    """Goes on with a run that was interrupted: sends what has no outcome yet, and settles what is in doubt.
+
+    RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
+    """
+    from pipeline import continued, screen
+
+    earlier, anew = _earlier(run, given)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = continued.resume(earlier, anew, _world(anew.settings, watcher))
+    _finish(summary, given)
+
+
+@cli.command()
+@_run
+@_sending
+@_consenting
+@_stale_ok
+@_common
+def reconcile(run: str, **given: Any) -> None:
+    """Settles what a run has left in doubt: looks it up, and sends it again where it is not there.
+
+    RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
+    """
+    from pipeline import continued, screen
+
+    earlier, anew = _earlier(run, given)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = continued.reconcile(earlier, anew, _world(anew.settings, watcher))
+    _finish(summary, given)
+
+
+@cli.command()
+@_run
+@click.option(
+    "--only",
+    default="failed,unknown,rejected,invalid",
+    show_default=True,
+    metavar="STATUS,…",
+    help="Rows that ended so.",
+)
+@click.option("-m", "--mapping", metavar="MAPPING", help="A corrected mapping, instead of the run's own.")
+@click.option("--mended", type=click.Path(path_type=Path), metavar="FILE", help="The rejected file, mended: its rows.")
+@_sending
+@_consenting
+@_stale_ok
+@_common
+def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given: Any) -> None:
+    """Begins a new run over rows of an earlier one that ended badly.
+
+    \b
+    leads retry --only rejected -m corrected.toml
+    leads retry 20260102 --mended runs/20260102T…/rejected.csv
+
+    RUN is an id, the beginning of one, or `latest` (the default). What was delivered meanwhile is not sent again.
+    """
+    from pipeline import continued, mappings, screen
+
+    earlier, anew = _earlier(run, given)
+    corrected = mappings.read(mapping, None) if mapping else None
+    wanted = continued.Anew(continued.statuses(only), corrected, mended)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = continued.retry(earlier, wanted, anew, _world(anew.settings, watcher))
+    _finish(summary, given)
+
+
+@cli.command()
+@_run
+@click.option("--row", "number", type=int, required=True, metavar="N", help="The row, as the report numbers it.")
+@click.option("--source", metavar="NAME", help="The file, where the run had several.")
+@_common
+def explain(run: str, number: int, source: str | None, **given: Any) -> None:
+    """Tells one row's story: what the file held, what was repaired, sent and answered, and how it ended."""
+    from pipeline import explain, folder, screen
+
+    settings = _settings(given)
+    found = folder.find(settings.runs, run)
+    screen.story(explain.story(found, number, source, given["state"]), as_json=given["as_json"])
+
+
+@cli.command()
+@_run
 @click.option("--rebuild", is_flag=True, help="Make the report again from the run's parts and the journal.")
 @_common
 def show(run: str, rebuild: bool, **given: Any) -> None:
@@ -154,9 +251,9 @@ def show(run: str, rebuild: bool, **given: Any) -> None:
     settings = _settings(given)
     found = folder.find(settings.runs, run)
     if rebuild:
-        from pipeline import stages
+        from pipeline import ending
 
-        stages.rebuild(found, given["state"])
+        ending.rebuild(found, given["state"])
     screen.result(found.read_json("summary.json"), as_json=given["as_json"])
 
 
@@ -189,6 +286,24 @@ def config(**given: Any) -> None:
     from pipeline.settings import resolve
 
     screen.config(*resolve(_flags(given)), as_json=given["as_json"])
+
+
+@cli.command()
+@click.option("-m", "--mapping", metavar="MAPPING", help="Look at this mapping, and ask about its campaign.")
+@click.option("--campaign", "campaigns", multiple=True, metavar="NAME", help="Ask about this campaign (repeat it).")
+@click.option("--timeout", type=float, metavar="SECONDS", help="How long each step may take.  [default: at most 10]")
+@_common
+def doctor(campaigns: tuple[str, ...], mapping: str | None, **given: Any) -> None:
+    """Looks at all that a load needs, from the token to the disk, and says what to mend.
+
+    Nothing is changed at the vendor: it is asked for a lead that does not exist, and each campaign likewise.
+    """
+    from pipeline import doctor, screen
+    from pipeline.delivery import utc_now
+    from pipeline.transport import AiohttpTransport
+
+    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: AiohttpTransport(connections=1), utc_now)
+    sys.exit(screen.doctor(doctor.examine(asked), as_json=given["as_json"]))
 
 
 @cli.command()
@@ -230,6 +345,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
     from pipeline import mappings
     from pipeline.job import Job
     from pipeline.people import Consent
+    from pipeline.readback import Sample
 
     settings = _settings(given)
     mapping, path, text = mappings.read(given["mapping"], given["operation"])
@@ -243,21 +359,33 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         consent=Consent(given.get("max_contacts"), given.get("dial_non_callables", False)),
         limit=given.get("limit"),
         again=given.get("again", False),
+        verify=Sample.parse(given["verify"]) if given.get("verify") else None,
+        canary=given.get("canary"),
         encoding=given["encoding"],
         sheet=given["sheet"],
     )
 
 
-def _world(given: dict[str, Any], watcher: Progress) -> World:
+def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
+    """An earlier run, and what is said anew about how it goes on."""
+    from pipeline import folder
+    from pipeline.continued import Given
+    from pipeline.settings import resolve
+
+    found = folder.find(_settings(given).runs, run)
+    settings = resolve(_flags(given), found.read_json("manifest.json")["settings"])[0]
+    return found, Given(settings, given["max_contacts"], given["dial_non_callables"], given["stale_ok"])
+
+
+def _world(settings: Settings, watcher: Progress) -> World:
     import random
 
     from pipeline.delivery import utc_now
     from pipeline.job import World
     from pipeline.transport import AiohttpTransport
 
-    connections = _settings(given).concurrency
     return World(
-        transport=lambda: AiohttpTransport(connections=connections),
+        transport=lambda: AiohttpTransport(connections=settings.concurrency),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=watcher,

@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
-from pipeline.model import Judgement, Outcome, Payload, Status
-from pipeline.pace import Watch, backoff_seconds
+from pipeline.model import Judgement, Outcome, Payload, Prior, Request, Status
+from pipeline.pace import Watch, Window, backoff_seconds
 from pipeline.replies import judge
+from pipeline.retries import Action, Follows, case_of, follows
 from pipeline.wire import Wire, judge_failure
-from schemas.spec import Operation, Settle, Verdict
+from schemas.spec import Operation, Verdict
 
 BURST_SECONDS = 0.1  # after a pause, this much of a second's calls may go at once
 
@@ -46,18 +49,88 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An operation and the wire that it goes over."""
+    """An operation, the wire that it goes over, and its column of the retry table."""
 
     operation: Operation
     wire: Wire
+    follows: Follows
+
+    @classmethod
+    def of(cls, operation: Operation, wire: Wire) -> Endpoint:
+        """An endpoint under the retry table alone."""
+        return cls(operation, wire, follows(operation))
+
+
+@dataclass(slots=True)
+class Trail:
+    """The requests of one row, its look-ups among them, until they are recorded.
+
+    What a row's only request was is told by its outcome: it is recorded once there is more to tell.
+    """
+
+    record: Callable[[Request], None]
+    _pending: list[Request] = field(default_factory=list)
+    _told: bool = False
+
+    def add(self, request: Request) -> None:
+        """One more request was made."""
+        self._pending.append(request)
+
+    def tell(self) -> None:
+        """Records what is not recorded yet: this row's story goes on, or ends in doubt."""
+        for request in self._pending:
+            self.record(request)
+        self._told |= bool(self._pending)
+        self._pending.clear()
+
+    def end(self) -> None:
+        """The row has ended: records its last requests, if there is more than the one of its outcome."""
+        if self._told or len(self._pending) > 1:
+            self.tell()
+
+
+class Gate:
+    """Lets as many calls go at once as its window has room for; first come, first served."""
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+
+    async def enter(self, stop: asyncio.Event) -> bool:
+        """A place, to be given back by `leave`; False where the run stopped while it was waited for."""
+        if self._in_flight < self.window.size and not self._waiting:
+            self._in_flight += 1
+            return True
+        turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({turn, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if turn.done():
+                self.leave()
+            raise
+        finally:
+            stopped.cancel()
+            if not turn.done():
+                self._waiting.remove(turn)
+        return turn.done()
+
+    def leave(self) -> None:
+        """Gives a place back."""
+        self._in_flight -= 1
+        while self._waiting and self._in_flight < self.window.size:
+            self._in_flight += 1
+            self._waiting.popleft().set_result(None)
 
 
 class Sender:
-    """Makes requests under one rate, until it is stopped. Leads and searches share it."""
+    """Makes requests under one rate and through one gate, until it is stopped. Leads and searches share it."""
 
-    def __init__(self, rate_per_second: float, attempts: int, watch: Watch, world: World) -> None:
+    def __init__(self, rate_per_second: float, attempts: int, watch: Watch, gate: Gate, world: World) -> None:
         self._limiter = _limiter(rate_per_second)
-        self.attempts, self.watch, self.world = attempts, watch, world
+        self.attempts, self.watch, self._gate, self.world = attempts, watch, gate, world
         self.stop = asyncio.Event()
         self.signal: int | None = None
 
@@ -84,17 +157,25 @@ class Sender:
             place.cancel()
             stopped.cancel()
 
+    async def place(self) -> bool:
+        """A place among the calls under way, for one `call`; False where the run has stopped meanwhile."""
+        return await self._gate.enter(self.stop)
+
     async def call(self, endpoint: Endpoint, body: bytes) -> tuple[Judgement, float]:
-        """One request and what it means, with its latency in milliseconds."""
+        """One request and what it means, with its latency in milliseconds. Gives its place back."""
         started = time.perf_counter()
         try:
             reply = await endpoint.wire.post(body)
             judgement = endpoint.wire.cleansed(judge(endpoint.operation, reply, self.world.now()), reply)
         except httpx.TransportError as error:
             judgement = judge_failure(error)
+        finally:
+            self._gate.leave()
         self.watch.saw_attempt(judgement.verdict, judgement.http_status)
+        ended = time.perf_counter()
+        self._gate.window.saw(judgement, started, ended)
         self.check_halt()
-        return judgement, (time.perf_counter() - started) * 1000
+        return judgement, (ended - started) * 1000
 
     async def pause(self, seconds: float) -> None:
         """Sleeps, but no longer than until the run stops."""
@@ -105,15 +186,17 @@ class Sender:
 class Delivery:
     """The requests of one row at one endpoint, from the first to the one that decides."""
 
-    def __init__(self, sender: Sender, endpoint: Endpoint, payload: Payload, body: bytes) -> None:
+    def __init__(self, sender: Sender, endpoint: Endpoint, payload: Payload, body: bytes, trail: Trail) -> None:
         self._sender, self._endpoint = sender, endpoint
-        self.payload, self._body = payload, body
+        self.payload, self._body, self.trail = payload, body, trail
+        self._prior = payload.prior or _NOTHING
         self._attempts = 0
-        self._sending = self._entered = self._left = False
+        self._sending = self._entered = False
+        self._left = self._prior.sent
         self._last: tuple[Judgement, float] | None = None
-        self._doubt: Judgement | None = None
-        self.note: Callable[[Judgement, int], None] = lambda _judgement, _attempt: None
-        self.begun = self.was_in_doubt = self.looked_up = False
+        self._doubt = _doubt_of(self._prior)
+        self.begun = self.looked_up = False
+        self.was_in_doubt = self._prior.in_doubt or payload.doubted_at is not None
 
     @property
     def attempts_left(self) -> bool:
@@ -122,7 +205,8 @@ class Delivery:
 
     async def outcome(self) -> Outcome:
         """The outcome after the last attempt. UNKNOWN means in doubt."""
-        self._doubt = None
+        if self.looked_up:
+            self._doubt = None  # it is not there: what counts is what comes now
         result = await self._request()
         if self._may_repeat(result[0]) and self.attempts_left:
             # tenacity's loop costs more than the request's own share, so only rows that need it enter it.
@@ -139,14 +223,14 @@ class Delivery:
             wait=lambda s: backoff_seconds(s.attempt_number, _result(s).retry_after_seconds, rng),
             retry=retry_if_result(lambda result: self._may_repeat(result[0])),
             retry_error_callback=lambda _: self._last,
-            before_sleep=lambda s: self.note(_result(s), self._attempts),
+            before_sleep=lambda _: self.trail.tell(),
         )
 
     def _may_repeat(self, judgement: Judgement) -> bool:
         if self._sender.stop.is_set():
             return False
-        in_doubt = judgement.verdict is Verdict.IN_DOUBT
-        return judgement.verdict in _AGAIN or (in_doubt and self._endpoint.operation.settle is Settle.REPEAT)
+        case = None if judgement.verdict is Verdict.DUPLICATE else case_of(judgement)
+        return case is not None and self._endpoint.follows[case] is Action.SEND_AGAIN
 
     async def _next(self) -> tuple[Judgement, float]:
         """tenacity's attempts: the first is the one that was made; then new ones, while the run goes on."""
@@ -157,11 +241,16 @@ class Delivery:
         return await self._request()
 
     async def _request(self) -> tuple[Judgement, float]:
+        if not await self._sender.place():
+            return self._last or (_NOT_SENT, 0.0)
         self._attempts += 1
         self._sending = True
+        sent_at = micros(self._sender.world.now())
         self._last = await self._sender.call(self._endpoint, self._body)
         self._sending = False
-        judgement = self._last[0]
+        judgement, latency_ms = self._last
+        told = (judgement.code, judgement.http_status, judgement.reply, latency_ms)
+        self.trail.add(Request(self._endpoint.operation.name, sent_at, *told))
         self._left |= judgement.http_status is not None or judgement.verdict is Verdict.IN_DOUBT
         if judgement.verdict is Verdict.IN_DOUBT:
             self._doubt, self.was_in_doubt = judgement, True
@@ -178,7 +267,8 @@ class Delivery:
 
     def outcome_of(self, status: Status, judgement: Judgement, latency_ms: float | None = None) -> Outcome:
         """An outcome with this row's count of attempts."""
-        return Outcome(status, judgement.code, judgement, self._attempts, latency_ms, sent=self._left)
+        attempts = self._prior.attempts + self._attempts
+        return Outcome(status, judgement.code, judgement, attempts, latency_ms, sent=self._left)
 
     def interrupted(self) -> Outcome:
         """The outcome of a row that was cut short: in doubt if a request was under way or is in doubt already."""
@@ -186,8 +276,15 @@ class Delivery:
             self._left = True
             judgement = Judgement(Verdict.IN_DOUBT, "interrupted", "the run was stopped before the reply came")
             return self.outcome_of(Status.UNKNOWN, judgement)
-        judgement = Judgement(Verdict.NOT_DELIVERED, "interrupted", "the run was stopped before it was sent")
-        return self.outcome_of(Status.NOT_ATTEMPTED, judgement)
+        return self.outcome_of(Status.NOT_ATTEMPTED, _NOT_SENT)
+
+
+_NOT_SENT = Judgement(Verdict.NOT_DELIVERED, "interrupted", "the run was stopped before it was sent")
+_NOTHING = Prior(0, sent=False, in_doubt=False, code="", message="")
+
+
+def _doubt_of(prior: Prior) -> Judgement | None:
+    return Judgement(Verdict.IN_DOUBT, prior.code, prior.message) if prior.in_doubt else None
 
 
 def _limiter(rate_per_second: float) -> AsyncLimiter | None:
@@ -201,6 +298,11 @@ def _result(state: RetryCallState) -> Judgement:
     assert state.outcome is not None
     result: tuple[Judgement, float] = state.outcome.result()
     return result[0]
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, UTC."""
+    return int(moment.timestamp() * 1_000_000)
 
 
 def utc_now() -> datetime:

@@ -8,7 +8,9 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+from pipeline import retries
 from pipeline.model import Judgement, Payload
+from pipeline.retries import Action, Case, Follows
 from schemas.spec import Operation, Verdict
 
 LOOKS = 2  # a lead that is not found is looked for once more, one settle later
@@ -24,18 +26,6 @@ class Sighting(StrEnum):
     UNCLEAR = "unclear"  # no answer, or a lead that may not be ours
 
 
-class Step(StrEnum):
-    """What follows."""
-
-    ACCEPT = "accept"
-    LOOK_AGAIN = "look_again"
-    SEND_AGAIN = "send_again"
-    REJECT = "reject"
-    DUPLICATE = "duplicate"
-    FAIL = "fail"
-    GIVE_UP = "give_up"  # it stays in doubt
-
-
 def default_settle_seconds(timeout_seconds: float) -> float:
     """How long a row in doubt rests, where `--settle` does not say."""
     return max(60.0, 2 * timeout_seconds)
@@ -48,9 +38,14 @@ def rest_seconds(doubt: Judgement, settle_seconds: float) -> float:
     return settle_seconds if at_work else min(ANSWERED_SECONDS, settle_seconds)
 
 
+def sent_fields(payload: Payload) -> dict[str, str]:
+    """The parameters in a payload's form, by name."""
+    return dict(parse_qsl(payload.body.decode(), keep_blank_values=True))
+
+
 def search_form(search: Operation, payload: Payload) -> bytes:
     """The body of the search for a payload's lead: by ClientId, in its campaign, with all details."""
-    sent: dict[str, str] = dict(parse_qsl(payload.body.decode()))
+    sent = sent_fields(payload)
     restricted = {name: sent[name] for name in ("Campaign", "Subcampaign") if name in sent}
     asked = {"SearchField": "ClientId", "Identifier": payload.client_id, "Detailed": "1"}
     return urlencode(dict(search.fixed) | asked | restricted).encode()
@@ -62,16 +57,15 @@ def sighting(answer: Judgement, payload: Payload) -> Sighting:
         return Sighting.UNCLEAR
     if answer.code == "not_found":
         return Sighting.NOBODY
-    leads = _leads(answer.result)
-    if any(_is_ours(lead, payload) for lead in leads):
-        return Sighting.OURS
-    return Sighting.UNCLEAR  # someone else has our ClientId, or the answer has no details
+    # Where none is ours, someone else has our ClientId, or the answer has no details.
+    return Sighting.OURS if our_leads(answer, payload) else Sighting.UNCLEAR
 
 
-def _leads(result: str | None) -> list[Any]:
-    found = json.loads(result) if result else {}
+def our_leads(answer: Judgement, payload: Payload) -> list[dict[str, Any]]:
+    """The leads in the answer that have the row's ClientId and its phone. Numbers are texts, as they came."""
+    found = json.loads(answer.result, parse_int=str, parse_float=str) if answer.result else {}
     leads = found.get("Leads") if isinstance(found, dict) else None
-    return leads if isinstance(leads, list) else []
+    return [lead for lead in leads if _is_ours(lead, payload)] if isinstance(leads, list) else []
 
 
 def _is_ours(lead: Any, payload: Payload) -> bool:
@@ -80,20 +74,10 @@ def _is_ours(lead: Any, payload: Payload) -> bool:
     return str(lead.get("ClientId")) == payload.client_id and str(lead.get("PrimaryPhone")) == payload.phone
 
 
-def next_step(doubt: Judgement, looks: Sequence[Sighting], *, may_resend: bool, attempts_left: bool) -> Step:
-    """What follows from the looks so far, the last of them new.
-
-    A duplicate reply after a doubtful attempt is a duplicate only if the lead is not ours. A dialer that failed
-    with words that no rule knows has refused the row if the lead is not there: it is not sent again.
-    """
-    if looks[-1] is not Sighting.NOBODY:
-        return Step.ACCEPT if looks[-1] is Sighting.OURS else Step.GIVE_UP
-    if len(looks) < LOOKS:
-        return Step.LOOK_AGAIN
-    if doubt.verdict is Verdict.DUPLICATE:
-        return Step.DUPLICATE
-    if doubt.code == "dialer_error":
-        return Step.REJECT
-    if not may_resend:
-        return Step.GIVE_UP
-    return Step.SEND_AGAIN if attempts_left else Step.FAIL
+def next_step(doubt: Judgement, looks: Sequence[Sighting], follows: Follows) -> Action:
+    """What follows from the looks so far, the last of them new; `LOOK_UP` means once more."""
+    if looks[-1] is Sighting.OURS:
+        return follows[Case.FOUND]
+    if looks[-1] is Sighting.UNCLEAR:
+        return follows[Case.SEARCH_UNCLEAR]
+    return Action.LOOK_UP if len(looks) < LOOKS else follows[retries.not_found(doubt)]

@@ -108,6 +108,12 @@ class RunFolder:
         with os.fdopen(fd, "a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
 
+    def emptied(self) -> RunFolder:
+        """The folder of a run that sent nothing, without its parts: they may not all be there."""
+        shutil.rmtree(self.parts, ignore_errors=True)
+        self.parts.mkdir(mode=0o700)
+        return self
+
     def remove(self) -> None:
         """Removes the folder of a run that never began."""
         shutil.rmtree(self.path)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
 
 from pipeline import mapping, settings
+from pipeline.earlier import Selection
 from pipeline.mapping import MappingFile
 from pipeline.model import Status
 from pipeline.people import Consent
+from pipeline.readback import Sample
 from pipeline.settings import Settings
 from schemas.spec import Operation
 
@@ -26,8 +28,11 @@ class Progress(Protocol):
     def reading(self, rows: int) -> None:
         """So many more rows were read and validated."""
 
-    def sending(self, rows: int, target: str) -> None:
-        """So many rows are about to be sent, to that account at that host."""
+    def sending(self, rows: int, target: str, notes: Sequence[str]) -> None:
+        """So many rows are about to be sent, to that account at that host; and what is odd about them."""
+
+    def verifying(self, rows: int) -> None:
+        """So many rows are about to be read back."""
 
     def interrupted(self) -> None:
         """Someone asked the run to end; calls under way may still end."""
@@ -40,8 +45,8 @@ class Progress(Protocol):
 class Job:
     """What a run is asked to do."""
 
-    command: str  # check or load
-    files: tuple[Path, ...]
+    command: str  # check, load or retry
+    files: tuple[Path, ...]  # none where `selection` says which rows
     mapping: MappingFile
     mapping_path: Path
     mapping_text: str
@@ -51,6 +56,47 @@ class Job:
     again: bool = False  # send also what the ledger knows as delivered
     encoding: str | None = None
     sheet: str | None = None
+    verify: Sample | None = None  # how many accepted rows are read back
+    canary: int | None = None  # so many rows go first, and are read back before the others follow
+    parent: str | None = None  # id of the run whose rows go once more
+    selection: Selection | None = None
+    fresh_at: str | None = None  # ISO 8601: when these rows were first read; None: now
+
+    @property
+    def name(self) -> str:
+        """What its run is called after."""
+        if self.selection is not None:
+            return Path(self.selection.run.read_json("manifest.json")["sources"][0]["name"]).stem
+        return self.files[0].stem
+
+    @property
+    def fresh_micros(self) -> int | None:
+        """`fresh_at` in microseconds since 1970."""
+        return None if self.fresh_at is None else int(datetime.fromisoformat(self.fresh_at).timestamp() * 1_000_000)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was asked for besides the settings: how a later command goes on with the run."""
+        return {
+            "limit": self.limit,
+            "again": self.again,
+            "encoding": self.encoding,
+            "sheet": self.sheet,
+            "verify": self.verify and str(self.verify),
+            "canary": self.canary,
+            "only": self.selection and list(self.selection.only),
+            "max_contacts": self.consent.max_contacts,
+            "dial_non_callables": self.consent.dial_non_callables,
+        }
+
+    @property
+    def lookup(self) -> Operation | None:
+        """The search that settles a doubt, where a lead that it finds can only be ours.
+
+        It can't where rows go out again on purpose, or where several rows of a file may share a mapped ClientId.
+        """
+        kept = self.mapping.policy.duplicates_in_file == "keep" and self.operation.client_id in self.mapping.fields
+        return None if self.again or kept else self.operation.lookup
 
     @property
     def operation(self) -> Operation:
@@ -65,7 +111,7 @@ class Job:
     @property
     def scope(self) -> str:
         """The account at its address: what locks, claims and the ledger are kept for."""
-        return f"{self.account}@{self.base_url}"
+        return settings.scope(self.settings, self.operation.vendor)
 
     @property
     def target(self) -> str:
@@ -111,3 +157,4 @@ class Summary:
     seconds: float
     notes: list[str]
     halted: str | None = None
+    read_back: dict[str, int] = field(default_factory=dict)  # rows by what reading them back found

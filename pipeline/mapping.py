@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Annotated, Any, Literal
 
 import pandas as pd
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.clean import CLEANERS
-from pipeline.model import PROBLEMS, UserError
+from pipeline.model import PROBLEMS, REPAIRS, UserError
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Operation, Settle
 
@@ -58,8 +59,18 @@ class SourceTable(_Strict):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
     null_tokens: list[str] = []
+    clear_token: str | None = None
     date_order: Literal["mdy", "dmy", "ymd"] | None = None
     regions: list[Annotated[str, Field(pattern="^[A-Z]{2}$")]] = ["US"]
+
+    @model_validator(mode="after")
+    def _tells_clear_from_nothing(self) -> SourceTable:
+        token = self.clear_token
+        if token is not None and (not token or token != token.strip()):
+            raise ValueError("clear_token can't be empty, or begin or end with a space")
+        if token in self.null_tokens:
+            raise ValueError(f'clear_token = "{token}" is one of null_tokens, which mean "not given"')
+        return self
 
 
 class Policy(_Strict):
@@ -114,6 +125,7 @@ class Plan:
     lengths: Mapping[str, int]
     policy: Policy
     notes: tuple[str, ...] = ()
+    clear_token: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -128,10 +140,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A chunk under the vendor's names: text frame with the source's index, and what could not be mapped."""
+    """A chunk under the vendor's names: text frame with the source's index, and what could not be mapped.
+
+    `cleared` follows REPAIRS: the cells, "" in the frame, whose fields are to be sent empty.
+    """
 
     frame: pd.DataFrame
     problems: pa.Table
+    cleared: pa.Table = dataclass_field(default_factory=REPAIRS.empty_table)
 
 
 def parse(text: str, name: str, operation: str | None = None) -> MappingFile:
@@ -167,24 +183,36 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str]) -> Plan:
     fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
     used = {column for origin in fields.values() for column in _columns_of(origin)}
     _check_columns(used, headers, name)
+    token = mapping.source.clear_token
     left = [h for h in headers if h not in used]
     if left and mapping.unmapped == "error":
         raise UserError(_unmapped_text(operation, left, name))
     if mapping.unmapped == "custom":
         fields |= _custom_fields(operation, left, fields, name)
     notes = (f"columns not sent: {', '.join(left)}",) if left and mapping.unmapped == "ignore" else ()
-    return Plan(operation, _assignments(operation, fields, name), _limits(operation, mapping), mapping.policy, notes)
+    if token is not None:
+        fields = {field: _letting_through(origin, token) for field, origin in fields.items()}
+    assignments = _assignments(operation, fields, name)
+    return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token)
+
+
+def _letting_through(origin: FieldSource, token: str) -> FieldSource:
+    """The origin with a map, if it has one, that leaves the clear token as it is, unless it says otherwise."""
+    return origin if origin.map is None else origin.model_copy(update={"map": {token: token, **origin.map}})
 
 
 def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
     """The chunk's values under the vendor's names, not yet cleaned. Same index, same rows."""
-    columns, problems = {}, []
+    columns, problems, cleared = {}, [PROBLEMS.empty_table()], [REPAIRS.empty_table()]
     for assignment in plan.assignments:
         values, misses = _values(assignment, frame)
-        columns[assignment.field] = pd.arrays.ArrowExtensionArray(values)
         problems += misses
-    table = pa.concat_tables(problems) if problems else PROBLEMS.empty_table()
-    return Mapped(pd.DataFrame(columns, index=frame.index), table)
+        if plan.clear_token is not None:
+            values, refused, emptied = _clear(plan, assignment, values, frame)
+            problems.append(refused)
+            cleared.append(emptied)
+        columns[assignment.field] = pd.arrays.ArrowExtensionArray(values)
+    return Mapped(pd.DataFrame(columns, index=frame.index), pa.concat_tables(problems), pa.concat_tables(cleared))
 
 
 def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list[pa.Table]]:
@@ -217,14 +245,50 @@ def _translate(field: str, origin: FieldSource, raw: pa.Array) -> tuple[pa.Array
 
 
 def _unmapped_values(field: str, origin: FieldSource, raw: pa.Array, missed: pa.Array) -> list[pa.Table]:
-    positions = pc.indices_nonzero(missed).cast(pa.int64())
-    if not len(positions):
-        return []
     known = ", ".join(sorted(origin.map or {})[:5])
     text = f"is not in the mapping's map for {field} (known: {known}); add it there, or give a default"
+    return [_told(field, "unmapped_value", text, raw, missed)] if pc.any(missed).as_py() else []
+
+
+def _told(field: str, rule: str, text: str, values: pa.Array, where: pa.Array) -> pa.Table:
+    """The same problem for each cell in the mask."""
+    positions = pc.indices_nonzero(where).cast(pa.int64())
     count = len(positions)
-    columns = [positions, [field] * count, ["unmapped_value"] * count, raw.take(positions), [text] * count]
-    return [pa.table(columns, schema=PROBLEMS)]
+    columns = [positions, [field] * count, [rule] * count, values.take(positions), [text] * count]
+    return pa.table(columns, schema=PROBLEMS)
+
+
+def _clear(
+    plan: Plan, assignment: Assignment, values: pa.Array, frame: pd.DataFrame
+) -> tuple[pa.Array, pa.Table, pa.Table]:
+    """The values with "" for the clear token; where it can't clear, the problems; where it does, the repairs."""
+    field, asked = assignment.field, _is(values, plan.clear_token)
+    within = _holds(assignment.origin, frame, plan.clear_token)
+    if not plan.operation.may_clear(field):
+        text = "can't be cleared: it is required, or the lead is found by it"
+        return values, _told(field, "not_clearable", text, values, pc.or_(asked, within)), REPAIRS.empty_table()
+    text = f"can't be cleared by a part of its template: {plan.clear_token} stands for a whole value"
+    refused = _told(field, "not_clearable", text, values, pc.and_not(within, asked))
+    return pc.if_else(asked, "", values), refused, _cleared(field, values, asked)
+
+
+def _is(values: pa.Array, token: str | None) -> pa.Array:
+    return pc.equal(pc.utf8_trim_whitespace(values), token)
+
+
+def _holds(origin: FieldSource, frame: pd.DataFrame, token: str | None) -> pa.Array:
+    """Where a column of the template holds the clear token; nowhere for other origins."""
+    found = pa.repeat(False, len(frame))
+    for column in _columns_of(origin) if origin.template is not None else ():
+        found = pc.or_(found, _is(cells(frame, column), token))
+    return found
+
+
+def _cleared(field: str, values: pa.Array, where: pa.Array) -> pa.Table:
+    positions = pc.indices_nonzero(where).cast(pa.int64())
+    count = len(positions)
+    columns = [positions, [field] * count, values.take(positions), [""] * count, ["cleared"] * count, [True] * count]
+    return pa.table(columns, schema=REPAIRS)
 
 
 def _fill_template(template: str, frame: pd.DataFrame) -> pa.Array:
@@ -289,6 +353,8 @@ def _limits(operation: Operation, mapping: MappingFile) -> dict[str, int]:
 
 def _check_names(mapping: MappingFile, name: str) -> None:
     operation = operation_of(mapping, name)
+    if mapping.source.clear_token is not None and not operation.clears:
+        raise UserError(f"mapping {name}: [source] clear_token: {operation.name} clears no fields; leave it out")
     for field in mapping.extra_fields:
         _check_extra(operation, field, name)
     seen: dict[str, str] = {}

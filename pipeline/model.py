@@ -28,6 +28,10 @@ class Status(StrEnum):
     VALID = "valid"
 
 
+FORGOTTEN = "forgotten"  # code of a row whose person was to be forgotten
+STORED_DIFFERENTLY = "stored_differently"  # code of an accepted row whose values were changed at the vendor
+
+
 class UserError(Exception):
     """Something its user can mend: one line that says what and where, and what to do next."""
 
@@ -86,6 +90,17 @@ class Cleaned(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Prior:
+    """What this run did with a row before it was interrupted."""
+
+    attempts: int
+    sent: bool  # a byte of some attempt may have left
+    in_doubt: bool
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Payload:
     """The form of one call, without credentials, and what is claimed while it is under way."""
 
@@ -97,7 +112,9 @@ class Payload:
     client_id: str
     body: bytes  # application/x-www-form-urlencoded
     sha256: str
-    doubted_at: int | None = None  # microseconds since 1970: an earlier run may have delivered it then
+    doubted_at: int | None = None  # microseconds since 1970: it may have been delivered then
+    prior: Prior | None = None  # None: this run has not begun with it yet
+    may_resend: bool = True  # False: where it is looked up and not found, it stays in doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +130,13 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: HTTP status, the two headers that matter, and the text."""
+    """What came back: HTTP status, the headers that matter, and the text."""
 
     http_status: int
     body: str
     content_type: str = ""
     retry_after: str = ""
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +155,19 @@ class Judgement:
     lead_id: str | None = None
     retry_after_seconds: float | None = None
     still_at_work: bool = False  # the vendor may not have finished with the call
+    maybe_refused: bool = False  # in doubt, and likely a refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request that was made for a row, and what came of it."""
+
+    operation: str
+    sent_at: int  # microseconds since 1970, UTC
+    code: str
+    http_status: int | None
+    reply: str | None
+    latency_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -12,98 +14,219 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import journal, people
+from pipeline import people, records
 from pipeline.feed import Batch
 from pipeline.folder import RunFolder
 from pipeline.job import Job
 from pipeline.ledger import Decision, Entry, decide
 from pipeline.model import Held, Payload, Status
+from pipeline.records import Own
+from schemas.spec import LedgerRule, Settle
 
 BATCH_ROWS = 2000  # rows read from a part at once
+NEAR_DUPLICATE = 0.5  # of a file's rows in one earlier run: worth a word before they are sent
+_PHONES_LOOKED_AT = 500
 _COLUMNS = ["row", "status", "row_key", "phone", "identifier", "client_id", "payload", "payload_sha256"]
-_COUNTED = ["row", "status", "row_key", "phone", "payload_sha256"]
+_OPEN = (None, Status.UNKNOWN.value, Status.NOT_ATTEMPTED.value)
+
+
+class Choice(StrEnum):
+    """Which rows of a run are looked at."""
+
+    ALL = "all"  # of a run that has sent nothing yet
+    OPEN = "open"  # those that have no outcome yet, or are in doubt
+    DOUBTS = "doubts"  # those in doubt
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is known of the rows before any of them goes."""
+
+    valid: int = 0
+    to_send: int = 0
+    delivered: Counter[str] = field(default_factory=Counter)  # by run: rows with the very same key
+    called: Counter[str] = field(default_factory=Counter)  # by run: rows of a sample with the same phone, another key
+    sample: int = 0
+
+    def notes(self) -> list[str]:
+        """What its user should know before the rows go."""
+        told = []
+        for run, rows in self.delivered.most_common(1):
+            if rows >= NEAR_DUPLICATE * self.valid:
+                told.append(f"{rows / self.valid:.0%} of these rows were loaded in run {run}: they are not sent again")
+        for run, rows in self.called.most_common(1):
+            if rows >= NEAR_DUPLICATE * self.sample:
+                told.append(
+                    f"about {rows / self.sample:.0%} of the phones to be sent were loaded in run {run}, in another "
+                    "campaign or with another ClientId: they are sent"
+                )
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Some valid rows of a part, with what is known of each."""
+
+    number: int  # of the source
+    valid: pa.Table
+    barred: npt.NDArray[np.bool_]
+    own: Mapping[int, Own]
+    known: Mapping[str, list[Entry]]
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The rows of a run, as its parts hold them, judged when their turn comes."""
+    """The rows of a run, as its parts hold them, judged when their turn comes.
+
+    `as_of` (microseconds since 1970) is when the rows were fresh, where the run goes on with older ones: what was
+    delivered since then is not overwritten. Rows in doubt are sent again only if `may_resend`.
+    """
 
     job: Job
     run: RunFolder
     state: sa.Engine
-    suppressed: npt.NDArray[np.int64]
+    suppressed: people.Barred
+    limit: int | None
+    choice: Choice = Choice.ALL
+    as_of: int | None = None
+    may_resend: bool = True
 
-    def count(self) -> int:
-        """How many rows would be sent now. Builds no payload: most runs count many rows that nobody knows."""
-        rows = sum(self._count(part) for _, path in self.run.part_paths() for part in _rows(path, _COUNTED))
-        return rows if self.job.limit is None else min(rows, self.job.limit)
+    def tally(self) -> Tally:
+        """How many rows would be sent now, and who has sent them before."""
+        told = Tally()
+        for rows in self._rows():
+            told.valid += rows.valid.num_rows
+            told.to_send += self._count(rows)
+            told.delivered.update(_delivered_by(rows))
+            if not told.sample and self.job.operation.ledger is LedgerRule.BY_KEY:
+                self._look_for_phones(rows, told)
+        if self.limit is not None:
+            told.to_send = min(told.to_send, self.limit)
+        return told
 
-    def _count(self, rows: pa.Table) -> int:
-        free = self._free(rows)[0]
-        known = self._known(free["row_key"].to_pylist())
-        if not known:
-            return int(free.num_rows)
-        pairs = zip(free["row_key"].to_pylist(), free["payload_sha256"].to_pylist(), strict=True)
-        decisions = (decide(self.job.operation, known.get(key, ()), digest)[0] for key, digest in pairs)
-        return sum(decision in (Decision.SEND, Decision.LOOK_UP) for decision in decisions)
+    def _count(self, rows: _Rows) -> int:
+        """Builds no payload where nobody knows the rows: most runs count many of those."""
+        if rows.known or rows.own:
+            return len(self._batch(rows).payloads)
+        return int(rows.valid.num_rows - rows.barred.sum())
+
+    def _look_for_phones(self, rows: _Rows, told: Tally) -> None:
+        keys, phones = (rows.valid[name].to_pylist() for name in ("row_key", "phone"))
+        fresh = {phone for key, phone in zip(keys, phones, strict=True) if phone and key not in rows.known}
+        some = sorted(fresh)[:_PHONES_LOOKED_AT]
+        told.sample = len(some)
+        told.called = records.runs_of_phones(self.state, self.job.scope, some)
 
     def batches(self) -> Iterator[Batch]:
-        """Rows to send and rows held back, in order; never more to send than the job's limit."""
-        left = self.job.limit
+        """Rows to send and rows held back, in order; never more to send than the limit."""
+        left = self.limit
+        for rows in self._rows():
+            batch = self._batch(rows)
+            if left is not None:
+                batch = Batch(batch.payloads[:left], batch.held)
+                left -= len(batch.payloads)
+            yield batch
+
+    def payloads(self, chosen: Collection[tuple[int, int]]) -> Iterator[Batch]:
+        """The payloads of some rows, by (source, row), in order."""
         for number, path in self.run.part_paths():
-            for rows in _rows(path, _COLUMNS):
-                batch = self._batch(number, rows)
-                if left is not None:
-                    batch = Batch(batch.payloads[:left], batch.held)
-                    left -= len(batch.payloads)
-                yield batch
+            for rows in _read(path):
+                mine = [(number, row) in chosen for row in rows["row"].to_pylist()]
+                if any(mine):
+                    yield Batch(_payloads(number, rows.filter(pa.array(mine))), [])
 
-    def _batch(self, number: int, rows: pa.Table) -> Batch:
-        free, barred = self._free(rows)
-        return self._by_ledger(_payloads(number, free), [suppressed(number, row) for row in barred["row"].to_pylist()])
+    def _rows(self) -> Iterator[_Rows]:
+        for number, path in self.run.part_paths():
+            for rows in _read(path):
+                yield self._known(number, rows)
 
-    def _free(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """The valid rows that may be contacted, and those that may not."""
+    def _known(self, number: int, rows: pa.Table) -> _Rows:
         valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
-        barred = people.is_suppressed(valid["phone"], self.suppressed)
-        return valid.filter(pa.array(~barred)), valid.filter(pa.array(barred))
+        own = self._own(number, valid)
+        valid = valid.filter(pa.array(self._are_chosen(valid["row"].to_pylist(), own), pa.bool_()))
+        barred = self.suppressed.among(valid["phone"])
+        return _Rows(number, valid, barred, own, self._entries(valid["row_key"].to_pylist()))
 
-    def _known(self, keys: Sequence[str]) -> dict[str, list[Entry]]:
-        return {} if self.job.again else journal.entries(self.state, self.run.run_id, keys)
+    def _own(self, number: int, rows: pa.Table) -> dict[int, Own]:
+        if self.choice is Choice.ALL or not rows.num_rows:
+            return {}
+        first, last = rows["row"][0].as_py(), rows["row"][-1].as_py()
+        return records.own(self.state, self.run.run_id, number, (first, last))
 
-    def _by_ledger(self, payloads: list[Payload], held: list[Held]) -> Batch:
-        known = self._known([payload.row_key for payload in payloads])
-        if not known:
-            return Batch(payloads, held)
+    def _are_chosen(self, rows: Sequence[int], own: Mapping[int, Own]) -> list[bool]:
+        if self.choice is Choice.DOUBTS:
+            return [row in own and own[row].status == Status.UNKNOWN for row in rows]
+        return [row not in own or own[row].status in _OPEN for row in rows]
+
+    def _entries(self, keys: Sequence[str]) -> dict[str, list[Entry]]:
+        if self.job.again:
+            return {}
+        # Where the latest payload counts, it may have been a later row of this very run.
+        looks_at_itself = self.choice is not Choice.ALL and self.job.operation.ledger is LedgerRule.LAST_PAYLOAD
+        return records.entries(self.state, None if looks_at_itself else self.run.run_id, keys)
+
+    def _batch(self, rows: _Rows) -> Batch:
+        payloads = _payloads(rows.number, rows.valid)
+        if not (rows.known or rows.own or rows.barred.any()):
+            return Batch(payloads, [])
         going: list[Payload] = []
-        for payload in payloads:
-            decision, entry = decide(self.job.operation, known.get(payload.row_key, ()), payload.sha256)
-            if decision is Decision.SEND:
-                going.append(payload)
-            elif entry is not None:
-                self._judged(decision, entry, payload, going, held)
+        held: list[Held] = []
+        for payload, barred in zip(payloads, rows.barred, strict=True):
+            past, entries = rows.own.get(payload.row), rows.known.get(payload.row_key, [])
+            if past is not None and past.status == Status.UNKNOWN and self.job.operation.settle is not Settle.REPEAT:
+                going += self._doubted(payload, past, entries, barred=bool(barred))
+            elif barred:
+                held.append(suppressed(payload.source, payload.row))
+            else:
+                judged = self._by_ledger(payload, past, entries)
+                (going if isinstance(judged, Payload) else held).append(judged)  # type: ignore[arg-type]
         return Batch(going, held)
 
-    def _judged(
-        self, decision: Decision, entry: Entry, payload: Payload, going: list[Payload], held: list[Held]
-    ) -> None:
+    def _doubted(self, payload: Payload, past: Own, entries: Sequence[Entry], *, barred: bool) -> list[Payload]:
+        """A row that this run has left in doubt: to be looked up, if it can be."""
+        if self.job.lookup is None or not payload.client_id:
+            return []
+        elsewhere = any(entry.is_delivered for entry in entries)
+        return [
+            replace(
+                payload,
+                prior=past.prior,
+                doubted_at=max(past.first_sent_at or 0, *(entry.sent_at for entry in entries), 0),
+                may_resend=self.may_resend and not barred and not elsewhere,
+            )
+        ]
+
+    def _by_ledger(self, payload: Payload, past: Own | None, entries: Sequence[Entry]) -> Payload | Held:
+        as_of = self.as_of if past is None or past.first_sent_at is None else past.first_sent_at
+        decision, entry = decide(self.job.operation, entries, payload.sha256, as_of)
+        payload = payload if past is None else replace(payload, prior=past.prior)
+        if decision is Decision.SEND or entry is None:
+            return payload
         if decision is Decision.LOOK_UP:
-            going.append(replace(payload, doubted_at=entry.sent_at))
-        elif decision is Decision.SKIP:
-            text = f"run {entry.run_id} has delivered it"
-            held.append(Held(payload.source, payload.row, Status.SKIPPED, "already_loaded", text))
-        else:
-            text = f"run {entry.run_id} may have delivered it, and nothing can tell"
-            held.append(Held(payload.source, payload.row, Status.UNKNOWN, "in_doubt_elsewhere", text))
+            return replace(payload, doubted_at=entry.sent_at)
+        status, code, text = _HELD[decision]
+        return Held(payload.source, payload.row, status, code, text.format(run=entry.run_id))
+
+
+_HELD = {
+    Decision.SKIP: (Status.SKIPPED, "already_loaded", "run {run} has delivered it"),
+    Decision.SUPERSEDED: (Status.SKIPPED, "superseded", "run {run} has delivered something newer"),
+    Decision.LEAVE: (Status.UNKNOWN, "in_doubt_elsewhere", "run {run} may have delivered it, and nothing can tell"),
+}
 
 
 def suppressed(source: int, row: int) -> Held:
     """A row whose number must not be contacted."""
-    return Held(source, row, Status.SKIPPED, "suppressed", "the number is on the mapping's suppress list")
+    return Held(source, row, Status.SKIPPED, "suppressed", "the number must not be contacted")
 
 
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    for rows in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=list(columns)):
+def _delivered_by(rows: _Rows) -> Counter[str]:
+    latest = (next((e for e in reversed(entries) if e.is_delivered), None) for entries in rows.known.values())
+    return Counter(entry.run_id for entry in latest if entry is not None)
+
+
+def _read(path: Path) -> Iterator[pa.Table]:
+    for rows in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=_COLUMNS):
         yield pa.Table.from_batches([rows])
 
 

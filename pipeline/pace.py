@@ -6,7 +6,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
-from pipeline.model import Payload, Status, UserError
+from pipeline.model import Judgement, Payload, Status, UserError
 from schemas.spec import Verdict
 
 BACKOFF_SECONDS = 0.5  # the first wait is at most this, then twice as long, and so on
@@ -61,6 +61,35 @@ class Turnstile:
 def claims(payload: Payload) -> set[str]:
     """What no other request may touch while this one is under way."""
     return {claim for claim in (payload.phone, payload.identifier) if claim}
+
+
+class Window:
+    """How many calls may be under way: half as many after trouble, one more after as many good ones as there may be.
+
+    Trouble is being throttled, a 5xx, or no reply. What was on its way when the window shrank says nothing new.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.size, self._most = most, most
+        self._good = 0
+        self._shrunk_at = float("-inf")
+
+    def saw(self, judgement: Judgement, began: float, ended: float) -> None:
+        """Takes note of one call, from `began` to `ended` on one clock, in seconds."""
+        if _is_trouble(judgement):
+            if began >= self._shrunk_at:
+                self.size, self._shrunk_at = max(1, self.size // 2), ended
+            self._good = 0
+            return
+        self._good += 1
+        if self._good >= self.size:
+            self.size, self._good = min(self._most, self.size + 1), 0
+
+
+def _is_trouble(judgement: Judgement) -> bool:
+    if judgement.verdict is Verdict.IN_DOUBT:
+        return judgement.http_status is None or judgement.http_status >= 500 or judgement.still_at_work
+    return judgement.verdict is Verdict.THROTTLED
 
 
 def backoff_seconds(attempt: int, asked_seconds: float | None, rng: random.Random) -> float:

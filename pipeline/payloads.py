@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.mapping import KEY_DIGITS, Plan, Policy, cells, sets_client_id
-from schemas.spec import Operation
+from schemas.spec import CLEARED, Operation
 
 KEY_VERSION = 1
 
@@ -49,18 +49,31 @@ def build(plan: Plan, frame: pd.DataFrame, target: Target, occurrence: npt.NDArr
     """
     operation = plan.operation
     columns = {str(name): cells(frame, str(name)) for name in frame.columns}
-    phone, identifier = phones(operation, columns, len(frame)), identifiers(operation, columns, len(frame))
-    keys = row_keys(operation, columns, target, occurrence, len(frame))
+    known = _known(plan, columns)
+    phone, identifier = phones(operation, known, len(frame)), identifiers(operation, known, len(frame))
+    keys = row_keys(operation, known, target, occurrence, len(frame))
     columns = _with_client_id(operation, plan.policy, columns, keys)
-    body = form(_sent(operation, plan.policy, columns), len(frame))
-    client_id = columns.get(operation.client_id or "", _blank(len(frame)))
+    body = _emptied(plan, form(_sent(operation, plan.policy, columns), len(frame)))
+    client_id = _known(plan, columns).get(operation.client_id or "", _blank(len(frame)))
     return Payloads(keys, phone, identifier, client_id, body, _digests(body))
+
+
+def _known(plan: Plan, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    """What keys and claims are made of: a field that is cleared has no value."""
+    if plan.clear_token is None:
+        return columns
+    return {name: pc.if_else(pc.equal(column, CLEARED), "", column) for name, column in columns.items()}
+
+
+def _emptied(plan: Plan, bodies: pa.StringArray) -> pa.StringArray:
+    """The bodies with nothing in the place of CLEARED, which no other value can begin with."""
+    return bodies if plan.clear_token is None else pc.replace_substring(bodies, "=" + quote_plus(CLEARED), "=")
 
 
 def base_keys(plan: Plan, frame: pd.DataFrame, target: Target) -> pa.StringArray:
     """The row keys of `frame` before the occurrences of each are counted."""
     columns = {str(name): cells(frame, str(name)) for name in frame.columns}
-    return row_keys(plan.operation, columns, target, None, len(frame))
+    return row_keys(plan.operation, _known(plan, columns), target, None, len(frame))
 
 
 def row_keys(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.clean.phone import ANYWHERE
 from pipeline.clean.text import tidy
 from pipeline.mapping import MappingFile, Policy
 from pipeline.model import InputError, UserError
+from pipeline.retries import Duplicates
 from schemas.spec import Operation
 
 _LOST_DIGITS = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
@@ -32,21 +34,53 @@ class Consent:
     dial_non_callables: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """People who are to be forgotten: hashes of their phones, under a key of this state database."""
+
+    key: bytes
+    hashes: frozenset[bytes]
+
+    def holds(self, phone: str) -> bool:
+        """Whether this phone is marked."""
+        return hashed(phone, self.key) in self.hashes
+
+
+def hashed(phone: str, key: bytes) -> bytes:
+    """16 bytes that stand for a phone of ten digits."""
+    return hashlib.blake2b(phone.encode(), key=key, digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """Who must not be contacted: the suppress file's numbers, sorted, and the marks of the forgotten."""
+
+    numbers: npt.NDArray[np.int64]
+    marks: Marks | None = None
+
+    def among(self, phones: pa.Array) -> npt.NDArray[np.bool_]:
+        """Which of `phones` are barred."""
+        barred = is_suppressed(phones, self.numbers)
+        if self.marks is None or not self.marks.hashes:
+            return barred
+        held = np.array([bool(phone) and self.marks.holds(phone) for phone in phones.to_pylist()], dtype=np.bool_)
+        return barred | held
+
+
 def contacts(operation: Operation, policy: Policy) -> bool:
     """Whether rows of this run may make a phone ring, or free people to be called."""
     return operation.contacts(policy.dialing) or operation.frees_people or policy.allow_dialing_dups
 
 
-def may_resend_unfound(operation: Operation, mapping: MappingFile) -> bool:
-    """Whether a row in doubt that was not found twice is sent again, as the policy says.
-
-    By default not where duplicates are stored and dialed: sending again is a bet that the vendor has finished.
-    """
-    if mapping.policy.resend_unfound is not None:
-        return mapping.policy.resend_unfound
-    check = mapping.fields.get("DuplicatesCheck")
-    stores_duplicates = check is not None and check.value in (None, "1")
-    return not (stores_duplicates and contacts(operation, mapping.policy))
+def duplicates(operation: Operation, mapping: MappingFile) -> Duplicates:
+    """What sending a row of this mapping once more might do. A column may hold any value."""
+    if operation.stores_again is None:
+        return Duplicates.SUPPRESSED
+    name, value = operation.stores_again
+    given = mapping.fields.get(name)
+    if given is None or given.value not in (None, value):
+        return Duplicates.SUPPRESSED
+    return Duplicates.DIALED if contacts(operation, mapping.policy) else Duplicates.STORED
 
 
 def check_consent(operation: Operation, mapping: MappingFile, consent: Consent) -> None:
@@ -70,6 +104,18 @@ def check_consent(operation: Operation, mapping: MappingFile, consent: Consent) 
         raise UserError(
             f"{_why(operation, policy)}: name the numbers that must not be called in the mapping, "
             '[policy] suppress = "dnc.csv" (or "none", on purpose)'
+        )
+
+
+def check_read_back(operation: Operation, mapping: MappingFile, *, wanted: bool) -> None:
+    """Raises UserError where rows are to be read back and can't be."""
+    if not wanted:
+        return
+    if operation.lookup is None:
+        raise UserError(f"--verify and --canary: no search finds what {operation.name} has stored; leave them out")
+    if mapping.policy.client_id == "none" and operation.client_id not in mapping.fields:
+        raise UserError(
+            f"--verify and --canary find leads by {operation.client_id}: map it, or leave out client_id in [policy]"
         )
 
 

@@ -11,17 +11,18 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pipeline import doubt
-from pipeline.delivery import Delivery, Endpoint, Sender, World
-from pipeline.doubt import Sighting, Step
+from pipeline.delivery import Delivery, Endpoint, Gate, Sender, Trail, World, micros
+from pipeline.doubt import Sighting
 from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal
 from pipeline.model import Held, Judgement, Outcome, Payload, Status
-from pipeline.pace import Halt, Turnstile, Watch
-from schemas.spec import Settle, Verdict
+from pipeline.pace import Halt, Turnstile, Watch, Window
+from pipeline.retries import Action, Case
+from schemas.spec import Verdict
 
 WAITING_AT_MOST = 64  # rows that wait for their own phone before the feed pauses
 DOUBTS_AT_MOST = 100  # rows that rest in doubt before the feed pauses
@@ -36,7 +37,6 @@ class Limits:
     attempts: int
     drain_seconds: float
     settle_seconds: float
-    resend_unfound: bool = True  # a row that was not found twice is sent again
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,6 @@ class Pushed:
 
     halt: Halt | None
     signal: int | None
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since 1970, UTC."""
-    return int(moment.timestamp() * 1_000_000)
 
 
 class Push:
@@ -67,7 +62,8 @@ class Push:
     ) -> None:
         self._leads, self._search, self._journal = leads, search, journal
         self._limits, self._watch, self._world = limits, watch, world
-        self._sender = Sender(limits.rate_per_second, limits.attempts, watch, world)
+        gate = Gate(Window(limits.concurrency))
+        self._sender = Sender(limits.rate_per_second, limits.attempts, watch, gate, world)
         self._turnstile = Turnstile()
         self._moved = asyncio.Condition()
         self._under_way = 0
@@ -134,7 +130,11 @@ class Push:
         if self._again:
             return self._again.popleft()
         payload = self._turnstile.next_ready() or await self._fresh(feed)
-        return None if payload is None else Delivery(self._sender, self._leads, payload, payload.body)
+        return None if payload is None else self._delivery(payload)
+
+    def _delivery(self, payload: Payload) -> Delivery:
+        trail = Trail(partial(self._journal.note, payload))
+        return Delivery(self._sender, self._leads, payload, payload.body, trail)
 
     def _must_pause(self) -> bool:
         """While credentials are doubted, one probe at a time."""
@@ -161,12 +161,12 @@ class Push:
         """Sends a row and settles it; True where it rests in doubt instead."""
         if not await self._sender.admitted():
             if delivery.begun:  # it was not found, and the run stopped before it could be sent again
-                self._settle(delivery.payload, delivery.interrupted())
+                self._settle(delivery, delivery.interrupted())
             return False
         try:
             return await self._begin(delivery) and await self._send(delivery)
         except asyncio.CancelledError:
-            self._settle(delivery.payload, delivery.interrupted())
+            self._settle(delivery, delivery.interrupted())
             return False
 
     async def _begin(self, delivery: Delivery) -> bool:
@@ -174,60 +174,62 @@ class Push:
         payload = delivery.payload
         if delivery.begun or await self._journal.begin(payload, micros(self._world.now())):
             delivery.begun = True
-            delivery.note = lambda judgement, attempt: self._journal.note_attempt(
-                payload, attempt, micros(self._world.now()), judgement.code, (judgement.http_status, judgement.reply)
-            )
             return True
         text = "another run's call for this phone or identifier has no outcome yet"
         self._hold(Held(payload.source, payload.row, Status.UNKNOWN, "in_doubt_elsewhere", text))
         return False
 
     async def _send(self, delivery: Delivery) -> bool:
+        earlier = self._doubt_of_before(delivery)
         if self._sender.stop.is_set():  # the run stopped while the journal wrote
-            self._settle(delivery.payload, delivery.interrupted())
+            self._settle(delivery, earlier or delivery.interrupted())
             return False
-        if (earlier := self._doubt_of_before(delivery)) is not None:
+        if earlier is not None:
             return self._rest(delivery, earlier)
         doubted_before = delivery.was_in_doubt
         outcome = await delivery.outcome()
         is_doubtful = outcome.status is Status.UNKNOWN or (outcome.status is Status.DUPLICATE and doubted_before)
         if is_doubtful and not self._sender.stop.is_set():
             return self._rest(delivery, replace(outcome, status=Status.UNKNOWN))
-        self._settle(delivery.payload, replace(outcome, status=Status.UNKNOWN) if is_doubtful else outcome)
+        self._settle(delivery, replace(outcome, status=Status.UNKNOWN) if is_doubtful else outcome)
         return False
 
     def _doubt_of_before(self, delivery: Delivery) -> Outcome | None:
-        """The doubt that another run has left about this row, if this run has not looked it up yet."""
+        """The doubt in which this run, before it was interrupted, or another one has left this row."""
+        prior = delivery.payload.prior
         if delivery.payload.doubted_at is None or delivery.looked_up:
             return None
-        text = "an earlier run may have delivered it"
-        judgement = Judgement(Verdict.IN_DOUBT, "in_doubt_elsewhere", text)
-        return delivery.outcome_of(Status.UNKNOWN, judgement)
+        code, text = "in_doubt_elsewhere", "an earlier run may have delivered it"
+        if prior is not None and prior.in_doubt:
+            code, text = prior.code, prior.message
+        return delivery.outcome_of(Status.UNKNOWN, Judgement(Verdict.IN_DOUBT, code, text))
 
     def _rest(self, delivery: Delivery, outcome: Outcome) -> bool:
         if not self._can_look_up(delivery.payload):
-            self._settle(delivery.payload, outcome)
+            self._settle(delivery, outcome)
             return False
+        delivery.trail.tell()
         task = asyncio.create_task(self._resolve(delivery, outcome))
         self._doubts.add(task)
         task.add_done_callback(self._resolved)
         return True
 
     def _can_look_up(self, payload: Payload) -> bool:
-        return self._search is not None and self._leads.operation.settle is Settle.SEARCH and payload.client_id != ""
+        looks = self._leads.follows[Case.IN_DOUBT] is Action.LOOK_UP
+        return self._search is not None and looks and payload.client_id != ""
 
     async def _resolve(self, delivery: Delivery, doubtful: Outcome) -> None:
         """Lets a row in doubt rest, looks it up, and settles it or lets it be sent again."""
         ended = True
         try:
-            step = await self._look_up(delivery, doubtful.judgement)
-            if step is Step.SEND_AGAIN:
+            action = await self._look_up(delivery, doubtful.judgement)
+            if action is Action.SEND_AGAIN:
                 self._again.append(delivery)
                 ended = False
             else:
-                self._settle(delivery.payload, _after(doubtful, step))
+                self._settle(delivery, _after(doubtful, action))
         except asyncio.CancelledError:
-            self._settle(delivery.payload, _after(doubtful, Step.GIVE_UP))
+            self._settle(delivery, _after(doubtful, Action.GIVE_UP))
         finally:
             async with self._moved:
                 self._doubts.discard(_this_task())
@@ -239,41 +241,43 @@ class Push:
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._fail(failure)
 
-    async def _look_up(self, delivery: Delivery, doubtful: Judgement) -> Step:
+    async def _look_up(self, delivery: Delivery, doubtful: Judgement) -> Action:
         looks: list[Sighting] = []
         rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
         if not delivery.looked_up and delivery.payload.doubted_at is not None:
             rest -= (micros(self._world.now()) - delivery.payload.doubted_at) / 1_000_000  # it has rested since then
         delivery.looked_up = True
-        step = Step.LOOK_AGAIN
-        while step is Step.LOOK_AGAIN:
+        action = Action.LOOK_UP
+        while action is Action.LOOK_UP:
             await self._sender.pause(max(rest, 0))
             rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
             if not await self._sender.admitted():
-                return Step.GIVE_UP
-            looks.append(await self._look(delivery.payload))
-            step = doubt.next_step(
-                doubtful,
-                looks,
-                may_resend=self._limits.resend_unfound,
-                attempts_left=delivery.attempts_left,
-            )
-        return step
+                return Action.GIVE_UP
+            looks.append(await self._look(delivery))
+            action = doubt.next_step(doubtful, looks, self._leads.follows)
+        if action is Action.SEND_AGAIN and not delivery.payload.may_resend:
+            return Action.GIVE_UP
+        return Action.FAIL if action is Action.SEND_AGAIN and not delivery.attempts_left else action
 
-    async def _look(self, payload: Payload) -> Sighting:
+    async def _look(self, delivery: Delivery) -> Sighting:
         assert self._search is not None
+        payload = delivery.payload
         body = doubt.search_form(self._search.operation, payload)
-        answer = await Delivery(self._sender, self._search, payload, body).outcome()
+        answer = await Delivery(self._sender, self._search, payload, body, delivery.trail).outcome()
+        delivery.trail.tell()
         return doubt.sighting(answer.judgement, payload)
 
     def _fail(self, failure: BaseException) -> None:
         self._failure = self._failure or failure
         self._sender.stop.set()
 
-    def _settle(self, payload: Payload, outcome: Outcome) -> None:
+    def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
+        if outcome.status in (Status.UNKNOWN, Status.NOT_ATTEMPTED):
+            delivery.trail.tell()
+        delivery.trail.end()
         self._watch.saw_row(outcome.status, outcome.code)
         self._sender.check_halt()
-        self._expect(self._journal.settle(payload, outcome, micros(self._world.now())), outcome.status)
+        self._expect(self._journal.settle(delivery.payload, outcome, micros(self._world.now())), outcome.status)
 
     def _hold(self, held: Held) -> None:
         if held.status is Status.UNKNOWN:
@@ -296,18 +300,18 @@ class Push:
 
 
 _STATUS_AFTER = {
-    Step.ACCEPT: Status.ACCEPTED,
-    Step.DUPLICATE: Status.DUPLICATE,
-    Step.REJECT: Status.REJECTED,
-    Step.FAIL: Status.FAILED,
-    Step.GIVE_UP: Status.UNKNOWN,
+    Action.ACCEPT: Status.ACCEPTED,
+    Action.DUPLICATE: Status.DUPLICATE,
+    Action.REJECT: Status.REJECTED,
+    Action.FAIL: Status.FAILED,
+    Action.GIVE_UP: Status.UNKNOWN,
 }
 
 
-def _after(doubtful: Outcome, step: Step) -> Outcome:
+def _after(doubtful: Outcome, action: Action) -> Outcome:
     """The outcome that a look-up leads to; reconciled where the lead was found."""
-    status = _STATUS_AFTER[step]
-    if step is Step.ACCEPT:
+    status = _STATUS_AFTER[action]
+    if action is Action.ACCEPT:
         judgement = replace(doubtful.judgement, verdict=Verdict.ACCEPTED, message="found by a search")
         return replace(doubtful, status=status, code="ok", judgement=judgement, reconciled=True)
     return replace(doubtful, status=status)

@@ -44,6 +44,7 @@ def _kept(verdict: Judgement, http_status: int, body: str) -> Judgement:
         lead_id=verdict.lead_id,
         retry_after_seconds=verdict.retry_after_seconds,
         still_at_work=verdict.still_at_work,
+        maybe_refused=verdict.maybe_refused,
     )
 
 
@@ -124,7 +125,9 @@ def _by_rules(operation: Operation, body: str, text: str) -> Judgement:
 
 def _ruled(rule: ReplyRule, text: str) -> Judgement:
     message = "" if rule.verdict is Verdict.ACCEPTED else text[:REPLY_KEPT]
-    return Judgement(rule.verdict, rule.code, message, still_at_work=rule.still_at_work)
+    return Judgement(
+        rule.verdict, rule.code, message, still_at_work=rule.still_at_work, maybe_refused=rule.maybe_refused
+    )
 
 
 def _is_one_plain_line(body: str) -> bool:

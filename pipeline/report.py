@@ -108,6 +108,7 @@ def project(part: pa.Table, sends: pa.Table, held: pa.Table, place: Place, unsen
 def _end_states(part: pa.Table, sent: pa.Table, kept: pa.Table, unsent: Status) -> dict[str, pa.ChunkedArray]:
     """status, code and message: the journal's word over validation's."""
     in_flight = pc.fill_null(pc.equal(sent["state"], "sending"), False)
+    sent = _without_superseded(sent, kept)
     status = pc.if_else(in_flight, Status.UNKNOWN.value, pc.coalesce(sent["status"], kept["status"]))
     code = pc.if_else(in_flight, "interrupted", pc.coalesce(sent["code"], kept["code"]))
     here = pc.if_else(pc.equal(part["status"], Status.VALID.value), unsent.value, part["status"])
@@ -116,6 +117,16 @@ def _end_states(part: pa.Table, sent: pa.Table, kept: pa.Table, unsent: Status) 
         "code": pc.coalesce(code, part["code"]),
         "message": _empty_as_null(pc.coalesce(sent["message"], kept["message"], part["message"])),
     }
+
+
+def _without_superseded(sent: pa.Table, kept: pa.Table) -> pa.Table:
+    """`sent`, silent on rows that had no outcome yet and were held back when their run went on."""
+    had_none = pc.is_in(sent["status"], value_set=pa.array([Status.UNKNOWN.value, Status.NOT_ATTEMPTED.value]))
+    superseded = pc.and_(had_none, pc.is_valid(kept["status"]))
+    for name in ("status", "code", "message"):
+        at = sent.schema.get_field_index(name)
+        sent = sent.set_column(at, name, pc.if_else(superseded, None, sent[name]))
+    return sent
 
 
 def _empty_as_null(column: pa.ChunkedArray) -> pa.ChunkedArray:

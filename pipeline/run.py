@@ -7,11 +7,21 @@ whom, is known before the first of them leaves.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from pipeline import journal, people, settings, signals, stages
+import sqlalchemy as sa
+
+from pipeline import ending, people, records, sending, settings, signals, stages, statedb
+from pipeline.ending import Ending
+from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
 from pipeline.model import Status
-from pipeline.outgoing import Outgoing
+from pipeline.outgoing import Choice, Outgoing
+from pipeline.people import Barred
+from pipeline.sending import Access
+from pipeline.signals import Signals
 
 
 def check(job: Job, world: World) -> Summary:
@@ -22,30 +32,75 @@ def check(job: Job, world: World) -> Summary:
     started = time.monotonic()
     with signals.listening(), stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
-        suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
+        barred = Barred(people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool))
         stages.prepare(job, world, run, sources)
-        ending = stages.Ending(unsent=Status.VALID, suppressed=suppressed)
-        return stages.conclude(run, ending, time.monotonic() - started)
+        return ending.conclude(run, Ending(Status.VALID, barred=barred), time.monotonic() - started)
 
 
-def load(job: Job, world: World) -> Summary:
+def load(job: Job, world: World, begun: RunFolder | None = None) -> Summary:
     """Validates every row and sends the valid ones: each row of the source ends with one outcome.
 
+    `begun` is the folder of a run that ended before anything was sent, where that run goes on.
     Raises UserError or InputError before anything is sent, and JournalError where nothing can be recorded.
     """
-    started = time.monotonic()
-    people.check_consent(job.operation, job.mapping, job.consent)
-    credentials = settings.credentials(job.settings, job.operation.vendor)
-    state, transport = journal.engine(job.settings.state), world.transport()
-    with signals.listening() as heard, stages.begin(job, world) as run, stages.locked(job, run, state, world):
+    with opened(job, world) as line, stages.begin(job, world, begun) as run, line.locked(run):
         sources = stages.inspect(job, world, run)
-        suppressed = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
+        barred = line.barred(run)
         stages.prepare(job, world, run, sources)
-        outgoing = Outgoing(job, run, state, suppressed)
-        to_send = outgoing.count()
-        people.check_number(job.operation, job.mapping.policy, job.consent, to_send)
-        heard.hold()
-        world.progress.sending(to_send, job.target)
-        pushed = stages.send(outgoing, world, heard, credentials, transport)
-        ending = stages.Ending(unsent=Status.NOT_ATTEMPTED, state=state, pushed=pushed)
-        return stages.conclude(run, ending, time.monotonic() - started)
+        return line.deliver(run, barred)
+
+
+@contextmanager
+def opened(job: Job, world: World) -> Iterator[Line]:
+    """The line of a sending command. Raises UserError where the job may not go, or lacks what it needs."""
+    people.check_consent(job.operation, job.mapping, job.consent)
+    people.check_read_back(job.operation, job.mapping, wanted=bool(job.verify or job.canary))
+    credentials = settings.credentials(job.settings, job.operation.vendor)
+    state, started = statedb.engine(job.settings.state), time.monotonic()
+    access = Access(credentials, world.transport())
+    with signals.listening() as heard:
+        yield Line(job, world, heard, state, access, started)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What sending commands share: from the lock to the summary."""
+
+    job: Job
+    world: World
+    heard: Signals
+    state: sa.Engine
+    access: Access
+    started: float
+
+    @contextmanager
+    def locked(self, run: RunFolder) -> Iterator[None]:
+        """Holds the account while the run lasts."""
+        with stages.locked(self.job, run, self.state, self.world):
+            yield
+
+    def barred(self, run: RunFolder) -> Barred:
+        """Who must not be contacted."""
+        return Barred(people.suppressed(self.job.mapping.policy, self.job.mapping_path.parent, run.spool))
+
+    def deliver(
+        self, run: RunFolder, barred: Barred, choice: Choice = Choice.ALL, *, may_resend: bool = True
+    ) -> Summary:
+        """Sends the rows that are to go, and makes the run's report."""
+        job, world = self.job, self.world
+        rows = Outgoing(job, run, self.state, barred, self._left(run, choice), choice, job.fresh_micros, may_resend)
+        tally = rows.tally()
+        people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send)
+        self.heard.hold()
+        world.progress.sending(tally.to_send, job.target, tally.notes())
+        sent = sending.send(rows, world, self.heard, self.access)
+        told = Ending(Status.NOT_ATTEMPTED, self.state, sent, notes=tally.notes())
+        return ending.conclude(run, told, time.monotonic() - self.started)
+
+    def _left(self, run: RunFolder, choice: Choice) -> int | None:
+        """How many rows may still go under the job's limit. A row that is in doubt has gone already."""
+        if self.job.limit is None or choice is Choice.ALL:
+            return self.job.limit
+        if choice is Choice.DOUBTS:
+            return None
+        return max(self.job.limit - records.count_ended(self.state, run.run_id), 0)

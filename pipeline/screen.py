@@ -7,12 +7,13 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.job import Progress as Watcher
 from pipeline.mapping import nearest
@@ -20,6 +21,9 @@ from pipeline.model import Status, UserError
 from pipeline.settings import Settings, base_url, shown
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Field, Grade, Operation
+
+if TYPE_CHECKING:
+    from pipeline.doctor import Check
 
 _COLOURS = {
     Status.ACCEPTED: "green",
@@ -32,6 +36,8 @@ _COLOURS = {
     Status.UNKNOWN: "red",
     Status.NOT_ATTEMPTED: "magenta",
 }
+_CHECK_WIDTH = len("credentials")  # the longest name of a check
+_LEVEL_STYLES = {"ok": "green", "warn": "yellow", "bad": "bold red"}
 PLAIN_EVERY_SECONDS = 5.0
 
 # What to do next, by status/code or by status; the first that fits each status is told.
@@ -42,9 +48,11 @@ _NEXT = {
     "failed/redirected": "that address redirects: mend DIALEDIN_BASE_URL (see: leads config), and load again",
     "invalid": "mend the rows in {rejected} and load that file",
     "rejected": "mend the rows in {rejected} and load that file",
-    "unknown": "load the file again later: what is in doubt is looked up first",
-    "failed": "load the file again once the cause is gone: what was delivered is skipped",
-    "not_attempted": "load the file again: what was delivered is skipped",
+    "failed/false_ok": "the vendor said OK and stored nothing; once you know why: leads retry {run_id} --only failed",
+    "accepted/stored_differently": "see what is stored otherwise: leads explain {run_id} --row N, and mend the mapping",
+    "unknown": "leads reconcile {run_id}",
+    "failed": "once the cause is gone: leads retry {run_id} --only failed",
+    "not_attempted": "leads resume {run_id}",
 }
 
 
@@ -81,7 +89,10 @@ class _Silent:
     def reading(self, rows: int) -> None:
         pass
 
-    def sending(self, rows: int, target: str) -> None:
+    def sending(self, rows: int, target: str, notes: Sequence[str]) -> None:
+        pass
+
+    def verifying(self, rows: int) -> None:
         pass
 
     def interrupted(self) -> None:
@@ -103,10 +114,14 @@ class _Bar:
     def reading(self, rows: int) -> None:
         self._progress.advance(self._task, rows)
 
-    def sending(self, rows: int, target: str) -> None:
+    def sending(self, rows: int, target: str, notes: Sequence[str]) -> None:
         self._started = time.monotonic()
-        self._progress.console.print(f"sending {rows:,} rows to {target}", highlight=False, markup=False)
+        for line in (f"sending {rows:,} rows to {target}", *notes):
+            self._progress.console.print(line, highlight=False, markup=False)
         self._progress.reset(self._task, total=rows, description="sending")
+
+    def verifying(self, rows: int) -> None:
+        self._progress.update(self._task, description=f"reading {rows:,} back")
 
     def interrupted(self) -> None:
         self._progress.update(self._task, description="ending")
@@ -131,9 +146,14 @@ class _Lines:
         self._read += rows
         self._say(f"read and validated {self._read:,} rows")
 
-    def sending(self, rows: int, target: str) -> None:
+    def sending(self, rows: int, target: str, notes: Sequence[str]) -> None:
         self._total = rows
-        self._print(f"sending {rows:,} of {self._read:,} rows to {target}")
+        read = f" of {self._read:,}" if self._read else ""
+        for line in (f"sending {rows:,}{read} rows to {target}", *notes):
+            self._print(line)
+
+    def verifying(self, rows: int) -> None:
+        self._print(f"reading {rows:,} rows back")
 
     def interrupted(self) -> None:
         self._print("interrupted: calls under way may end; again to quit at once")
@@ -166,6 +186,9 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     out.print(_counts_table(summary))
     if summary["repairs"]:
         out.print(_repairs_line(summary), markup=False, soft_wrap=True)
+    if summary["read_back"]:
+        found = ", ".join(f"{rows:,} {finding}" for finding, rows in summary["read_back"].items())
+        out.print(f"read back {found}", markup=False, soft_wrap=True)
     if summary["halted"]:
         out.print(f"halted: {summary['halted']}", markup=False, style="red")
     out.print(f"run       {summary['run_id']}: {', '.join(summary['sources'])}", markup=False, soft_wrap=True)
@@ -206,9 +229,7 @@ def _next_steps(summary: Mapping[str, Any]) -> list[str]:
     rejected = ", ".join(summary["rejected"])
     told = {status: _NEXT[status] for status in summary["counts"] if status in _NEXT}
     told |= {name.partition("/")[0]: _NEXT[name] for name in summary["codes"] if name in _NEXT}
-    if "failed" in told:
-        told.pop("not_attempted", None)  # the same step
-    return list(dict.fromkeys(text.format(rejected=rejected) for text in told.values()))
+    return list(dict.fromkeys(text.format(rejected=rejected, run_id=summary["run_id"]) for text in told.values()))
 
 
 def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -226,6 +247,43 @@ def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         rows = "" if run["rows_read"] is None else f"{run['rows_read']:,}"
         table.add_row(run["run_id"], run["command"], run["operation"], rows, _inline(counts), ended)
     _wide().print(table)
+
+
+def story(told: Mapping[str, Any], *, as_json: bool) -> None:
+    """One row, from its cells to its outcome."""
+    if as_json:
+        _print_json(told)
+        return
+    out = _wide()
+    place = told["place"]
+    sheet = f", sheet {place['sheet']}" if place["sheet"] else ""
+    out.print(f"row {place['row']} of {place['source']}{sheet}, run {place['run_id']}", markup=False, style="bold")
+    _print_facts(out, "in the file", told["cells"])
+    _print_facts(out, "repaired", {r["field"]: f"{r['raw']!r} → {r['value']!r} ({r['rule']})" for r in told["repairs"]})
+    _print_facts(out, "problems", {p["field"]: f"{p['message']} ({p['rule']})" for p in told["problems"]})
+    _print_facts(out, "payload", told["payload"] or {})
+    _print_facts(out, "requests", dict(enumerate(map(_request_line, told["requests"]), 1)))
+    outcome = {name: value for name, value in told["outcome"].items() if value not in (None, "", False)}
+    _print_facts(out, "outcome", outcome)
+
+
+def _print_facts(out: Console, heading: str, facts: Mapping[Any, Any]) -> None:
+    if not facts:
+        return
+    out.print(heading, style="bold")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
+    for name, value in facts.items():
+        table.add_row(Text(str(name), style="dim"), Text(str(value)))
+    out.print(table)
+
+
+def _request_line(request: Mapping[str, Any]) -> str:
+    latency = "" if request["latency_ms"] is None else f" after {request['latency_ms']:,.0f} ms"
+    status = "" if request["http_status"] is None else f", HTTP {request['http_status']}"
+    reply = f": {request['reply']}" if request["reply"] else ""
+    return (
+        f"{request['sent_at']:%Y-%m-%d %H:%M:%S.%f} {request['operation']} → {request['code']}{latency}{status}{reply}"
+    )
 
 
 def operations(name: str | None, *, as_json: bool) -> None:
@@ -302,6 +360,37 @@ def config(settings: Settings, origins: Mapping[str, str], *, as_json: bool) -> 
     for name, value in values.items():
         table.add_row(name, value, origins[name], Settings.model_fields[name].description or "")
     _wide().print(table)
+
+
+def doctor(checks: Iterable[Check], *, as_json: bool) -> int:
+    """Each check as it ends, with what to do where it is not well; or all as one JSON object. Gives the exit code."""
+    from pipeline.doctor import exit_code
+
+    out, told = _wide(), []
+    for check in checks:
+        told.append(check)
+        if not as_json:
+            out.print(_check_lines(check))
+    code = exit_code(told)
+    if as_json:
+        shown = ("name", "level", "message", "next")
+        _print_json({"checks": [{name: getattr(check, name) for name in shown} for check in told], "exit_code": code})
+    else:
+        well = "nothing stands in the way of a load"
+        out.print(f"exit code {code}: mend what is bad before a load" if code else well, style="bold")
+    return code
+
+
+def _check_lines(check: Check) -> Table:
+    """The check in a grid of its own, whose columns are as wide as those of every other check."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(min_width=max(map(len, _LEVEL_STYLES)))
+    grid.add_column(min_width=_CHECK_WIDTH)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(check.level, _LEVEL_STYLES[check.level]), check.name, check.message)
+    if check.next:
+        grid.add_row("", "", Text(f"next: {check.next}", "bold"))
+    return grid
 
 
 def _wide() -> Console:

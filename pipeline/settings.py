@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import platformdirs
@@ -66,18 +67,23 @@ class Settings(BaseSettings):
         return init_settings, TomlConfigSettingsSource(settings_cls)
 
 
-def resolve(flags: Mapping[str, object]) -> tuple[Settings, dict[str, str]]:
-    """The settings, and where each came from: "flag", a variable's name, "leads.toml" or "default".
+def resolve(
+    flags: Mapping[str, object], earlier: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Settings, dict[str, str]]:
+    """The settings, and where each came from: "flag", a variable's name, "its run", "leads.toml" or "default".
 
+    `earlier` are those of a run that goes on, as `kept` gave them.
     Raises UserError for an unknown key, a value that can't be, or a secret in a file that is not meant for one.
     """
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     in_file = _from_file()
     environment = _from_environment()
     origins = dict.fromkeys(Settings.model_fields, "default") | dict.fromkeys(in_file, str(FILE))
+    origins |= dict.fromkeys(earlier, "its run")
     origins |= {name: variable for name, (variable, _) in environment.items()} | dict.fromkeys(given, "flag")
+    found = {name: value for name, (_, value) in environment.items()}
     try:
-        return Settings(**{name: value for name, (_, value) in environment.items()} | given), origins
+        return Settings(**{**earlier, **found, **given}), origins
     except ValidationError as error:
         raise UserError(_first_error(error, origins)) from None
 
@@ -103,6 +109,11 @@ def account(settings: Settings, vendor: Vendor) -> str:
     return _plain(getattr(settings, vendor.account))
 
 
+def scope(settings: Settings, vendor: Vendor) -> str:
+    """The account at its address: what locks, claims and the ledger are kept for."""
+    return f"{account(settings, vendor)}@{base_url(settings, vendor)}"
+
+
 def base_url(settings: Settings, vendor: Vendor) -> str:
     """The vendor's base URL: the setting's, else the documented one; it ends in a slash."""
     url = getattr(settings, vendor.base_url_setting) or vendor.base_url
@@ -113,6 +124,18 @@ def shown(settings: Settings) -> dict[str, str]:
     """Every setting as text, secrets as stars: fit for a screen and for the manifest."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     return {name: "" if value is None else str(value) for name, value in values.items()}
+
+
+def kept(settings: Settings) -> dict[str, str]:
+    """What a run keeps of its settings, so that it can go on: those that are set, without secrets, paths absolute."""
+    found = {name: value for name, value in shown(settings).items() if value and name not in SECRETS}
+    found["state"] = _absolute(settings.state)
+    return found | {"runs": str(settings.runs.absolute())}
+
+
+def _absolute(state: str) -> str:
+    scheme, separator, path = state.partition(":///")
+    return f"{scheme}{separator}{Path(path).absolute()}" if separator and path else state
 
 
 def _variables(alternative: tuple[Credential, ...], settings: Settings) -> str:

@@ -141,6 +141,21 @@ def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
         _refuse_differing(counts, inspection)
 
 
+def check_unchanged(path: Path, sha256: str, size: int) -> None:
+    """Raises InputError where the file is not the one with this digest, and says what has changed."""
+    with _named(path):
+        if not path.exists():
+            raise InputError(f"it is not there any more; put it back, {_ELSE}")
+        if (now := path.stat().st_size) != size:
+            raise InputError(f"it has changed since the run read it: {size:,} bytes then, {now:,} now; {_PUT_BACK}")
+        if _sha256(path) != sha256:
+            raise InputError(f"it has changed since the run read it: as long as then, but not the same; {_PUT_BACK}")
+
+
+_ELSE = "or load what there is now: the ledger knows what was sent"
+_PUT_BACK = f"put the old one back, {_ELSE}"
+
+
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""

@@ -83,7 +83,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._slots = asyncio.Semaphore(connections)
         self._keepalive_seconds = keepalive_seconds
         self._max_reply_bytes = max_reply_bytes
-        self._ssl_context = ssl_context or _ssl_context()
+        self._ssl_context = ssl_context or tls_context()
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
@@ -227,7 +227,7 @@ def _connect_timeout(seconds: float | None) -> aiohttp.ClientTimeout:
 
 
 @lru_cache(maxsize=1)
-def _ssl_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """certifi's authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR names, as httpx has it.
 
     Raises UserError where those can't be read: before anything is sent, and not as a failure of some call.

@@ -17,14 +17,16 @@ from pipeline.clean import CLEANERS, CleanOptions, clean
 from pipeline.mapping import Assignment, Mapped, Plan, cells
 from pipeline.model import PROBLEMS, REPAIRS
 from schemas.frames import frame_schema, max_length
+from schemas.spec import CLEARED
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A chunk after cleaning and validation.
 
-    `frame` is text under the vendor's names, index "row"; it keeps the invalid rows. `problems` and `repairs`
-    follow PROBLEMS and REPAIRS. `valid` is true where a row has no problem.
+    `frame` is text under the vendor's names, index "row"; it keeps the invalid rows. Where a valid row sends a field
+    empty, it holds CLEARED. `problems` and `repairs` follow PROBLEMS and REPAIRS. `valid` is true where a row has no
+    problem.
     """
 
     frame: pd.DataFrame
@@ -49,13 +51,16 @@ class Validator:
     def check(self, mapped: Mapped) -> Checked:
         """The mapped chunk cleaned and checked: same rows, same index."""
         frame, repairs, problems = self._clean(mapped)
+        repairs.append(mapped.cleared)
         if self.plan.policy.overlong == "truncate":
             frame, cut = _truncate(self.plan, frame)
             repairs += cut
-        told = _first_per_cell(pa.concat_tables([mapped.problems, *problems, _broken(self.schema, frame)]))
+        broken = _broken(self.schema, _marked(frame, mapped.cleared), frame)
+        told = _first_per_cell(pa.concat_tables([mapped.problems, *problems, broken]))
         valid = np.ones(len(frame), dtype=np.bool_)
         valid[told["position"].to_numpy()] = False
-        return Checked(frame, told, pa.concat_tables([REPAIRS.empty_table(), *repairs]), valid)
+        sent = mapped.cleared.filter(pa.array(valid).take(mapped.cleared["position"]))
+        return Checked(_marked(frame, sent), told, pa.concat_tables(repairs), valid)
 
     def _clean(self, mapped: Mapped) -> tuple[pd.DataFrame, list[pa.Table], list[pa.Table]]:
         done: dict[str, pa.Array] = {}
@@ -144,12 +149,26 @@ def _cuts(name: str, raw: pa.Array, cut: pa.Array) -> pa.Table:
     return pa.table(columns, schema=REPAIRS)
 
 
-def _broken(schema: pandera.DataFrameSchema, frame: pd.DataFrame) -> pa.Table:
-    """The schema's failures as problems: the split into valid and invalid rows is ours, not pandera's."""
+def _marked(frame: pd.DataFrame, cleared: pa.Table) -> pd.DataFrame:
+    """The frame with CLEARED in the cells of `cleared`."""
+    columns = {}
+    for name in cleared["field"].unique().to_pylist():
+        mask = np.zeros(len(frame), dtype=np.bool_)
+        mask[cleared.filter(pc.equal(cleared["field"], name))["position"].to_numpy()] = True
+        values = pc.if_else(pa.array(mask), CLEARED, pa.array(frame[name]))
+        columns[name] = pd.arrays.ArrowExtensionArray(values)
+    return frame.assign(**columns) if columns else frame
+
+
+def _broken(schema: pandera.DataFrameSchema, frame: pd.DataFrame, shown: pd.DataFrame) -> pa.Table:
+    """The schema's failures as problems: the split into valid and invalid rows is ours, not pandera's.
+
+    A problem's value is the one in `shown`.
+    """
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
-        return pa.concat_tables([_failed(error, frame) for error in errors.schema_errors])
+        return pa.concat_tables([_failed(error, shown) for error in errors.schema_errors])
     return PROBLEMS.empty_table()
 
 

@@ -142,6 +142,7 @@ class Wire:
             body=_decoded(content, content_type),
             content_type=content_type,
             retry_after=response.headers.get("retry-after", ""),
+            date=response.headers.get("date", ""),
         )
 
     def cleansed(self, judgement: Judgement, reply: Reply) -> Judgement:

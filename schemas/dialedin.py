@@ -67,15 +67,17 @@ LEAD_FIELDS = (
     Field(name="Notes", doc="unlimited"),
 )
 
+# A callback is an appointment of an agent: no column of the lead shows it.
 CALLBACK_FIELDS = (
-    Field(name="CallbackAgent", is_name=True, doc="agent login name, case-sensitive"),
+    Field(name="CallbackAgent", is_name=True, stored=False, doc="agent login name, case-sensitive"),
     Field(
         name="CallbackDate",
+        stored=False,
         pattern=_CALLBACK_DATE,
         cleaner="callback_date",
         doc="MM/dd/yyyy HH:mm:ss in the customer's time zone",
     ),
-    Field(name="CallbackNotes"),
+    Field(name="CallbackNotes", stored=False),
 )
 
 # "To create Agent Specific Callback": one without the other does nothing that is documented.
@@ -89,6 +91,7 @@ _SEARCH_FIELDS = (
     Field(
         name="SearchField",
         required=True,
+        stored=False,
         choices=("ClientId", "LeadId", "Phone"),
         doc="by what the lead is looked up",
     ),
@@ -96,6 +99,7 @@ _SEARCH_FIELDS = (
     Field(
         name="Identifier",
         required=True,
+        stored=False,
         cleaner_when=("SearchField", MappingProxyType({"Phone": "us_phone"})),
         doc="the value looked up",
     ),
@@ -172,7 +176,7 @@ RESULT_REPLIES = (
         one_line=True,
     ),
     # A dialer that crashed after storing looks the same as one that refused.
-    ReplyRule(r"Result: CURL error\b", Verdict.IN_DOUBT, "dialer_error", Grade.C),
+    ReplyRule(r"Result: CURL error\b", Verdict.IN_DOUBT, "dialer_error", Grade.C, maybe_refused=True),
     ReplyRule(
         r"Result: Campaign name should be specified",
         Verdict.REJECTED,
@@ -215,12 +219,13 @@ SEARCH_LEAD = Operation(
         *_SEARCH_FIELDS,
         Field(
             name="Detailed",
+            stored=False,
             choices=_FLAG,
             cleaner="flag",
             doc="1: all lead fields; 0: id and whether it exists",
         ),
-        Field(name="Campaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
-        Field(name="Subcampaign", is_name=True, max_length=50, doc="restricts the search; empty: all"),
+        Field(name="Campaign", is_name=True, stored=False, max_length=50, doc="restricts the search; empty: all"),
+        Field(name="Subcampaign", is_name=True, stored=False, max_length=50, doc="restricts the search; empty: all"),
     ),
     identifier=("SearchField", "Identifier"),
 )
@@ -245,11 +250,13 @@ INSERT_LEAD = Operation(
         *CALLBACK_FIELDS,
         Field(
             name="DuplicatesCheck",
+            stored=False,
             choices=("0", "1", "2", "3"),
             doc="0 same campaign (the default), 1 allow, 2 all campaigns, 3 campaign and subcampaign",
         ),
         Field(
             name="timezone",
+            stored=False,
             choices=_FLAG,
             cleaner="flag",
             from_policy=True,
@@ -257,6 +264,7 @@ INSERT_LEAD = Operation(
         ),
         Field(
             name="AllowDialingDups",
+            stored=False,
             choices=_FLAG,
             cleaner="flag",
             from_policy=True,
@@ -264,6 +272,7 @@ INSERT_LEAD = Operation(
         ),
         Field(
             name="DialNonCallables",
+            stored=False,
             choices=_FLAG,
             cleaner="flag",
             from_policy=True,
@@ -271,6 +280,7 @@ INSERT_LEAD = Operation(
         ),
         Field(
             name="ImportOnly",
+            stored=False,
             choices=_FLAG,
             cleaner="flag",
             from_policy=True,
@@ -281,6 +291,7 @@ INSERT_LEAD = Operation(
     custom=CUSTOM,
     dialing=DIALING,
     phone="PrimaryPhone",
+    stores_again=("DuplicatesCheck", "1"),
     client_id="ClientId",
     duplicates_by="phone",
 )
@@ -292,6 +303,8 @@ UPDATE_LEAD = Operation(
     endpoint_grade=Grade.B,
     source="DialedIn API Integration, Updating Lead",
     doc="Changes an existing lead. Never creates one and never dials. Empty values are left out.",
+    # The document is silent on what an empty value does to a stored one (grade ?).
+    clears=True,
     effect=Effect.WRITE,
     settle=Settle.REPEAT,
     ledger=LedgerRule.LAST_PAYLOAD,

@@ -13,9 +13,10 @@ import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.spec import AnyBeside, Field, OnlyWhen, Operation, Range, RequiredWhen, Rule, Together
+from schemas.spec import CLEARED, AnyBeside, Field, OnlyWhen, Operation, Range, RequiredWhen, Rule, Together
 
 TEXT = pd.ArrowDtype(pa.string())
+_NOTHING = ("", CLEARED)  # passes where only some values do
 
 _Mask = Callable[[pd.Series], pa.Array]
 
@@ -53,12 +54,12 @@ def _checks(limited: tuple[Field, int | None]) -> list[pandera.Check]:
         checks.append(_check(field.name, "too_long", text, lambda s: pc.less_equal(pc.utf8_length(_arrow(s)), limit)))
     if field.choices:
         text = "must be one of " + ", ".join(field.choices)
-        allowed = pa.array(["", *field.choices])
+        allowed = pa.array([*_NOTHING, *field.choices])
         checks.append(_check(field.name, "not_allowed", text, lambda s: pc.is_in(_arrow(s), value_set=allowed)))
     if field.number:
         checks.append(_check(field.name, "out_of_range", _range_text(field.number), _in_range(field.number)))
     if field.pattern:
-        pattern = f"^({field.pattern})?$"
+        pattern = f"^({field.pattern}|{CLEARED})?$"
         text = f"is not of the form {field.doc}" if field.doc else "has not the form that the vendor asks for"
         checks.append(
             _check(field.name, "bad_format", text, lambda s: pc.match_substring_regex(_arrow(s), pattern=pattern))
@@ -71,7 +72,7 @@ def _range_text(number: Range) -> str:
 
 
 def _in_range(number: Range) -> _Mask:
-    allowed = pa.array(["", *(str(n) for n in range(number.least, number.most + 1))])
+    allowed = pa.array([*_NOTHING, *(str(n) for n in range(number.least, number.most + 1))])
     return lambda s: pc.is_in(_arrow(s), value_set=allowed)
 
 
@@ -81,11 +82,11 @@ def _rule_check(rule: Rule, columns: Sequence[str]) -> pandera.Check | None:
     match rule:
         case Together(fields, _, code) if present & set(fields):
             text = "goes with " + ", ".join(fields[1:]) + ": give all of them or none"
-            return _frame_check(fields[0], code, text, lambda f: _all_or_none(f, fields))
+            return _frame_check(fields[0], code, text, lambda f: _all_alike(f, fields))
         case RequiredWhen(field, when, values, _, code) if when in present:
             text = f"is required where {when} is {', '.join(values)}"
             return _frame_check(
-                field, code, text, lambda f: pc.or_(_filled(f, field), pc.invert(_has(f, when, values)))
+                field, code, text, lambda f: pc.or_(_has_value(f, field), pc.invert(_has(f, when, values)))
             )
         case OnlyWhen(field, when, values, default, _, code) if field in present:
             text = f"goes only with {when} = {', '.join(values)}"
@@ -125,9 +126,20 @@ def _given(series: pd.Series) -> pa.Array:
 
 
 def _filled(frame: pd.DataFrame, name: str) -> pa.Array:
+    """Where `name` is sent, with a value or empty."""
     if name not in frame:
         return pa.repeat(False, len(frame))
     return _given(frame[name])
+
+
+def _has_value(frame: pd.DataFrame, name: str) -> pa.Array:
+    if name not in frame:
+        return pa.repeat(False, len(frame))
+    return pc.invert(_is_nothing(_arrow(frame[name])))
+
+
+def _is_nothing(column: pa.Array) -> pa.Array:
+    return pc.is_in(column, value_set=pa.array(_NOTHING))
 
 
 def _any_filled(frame: pd.DataFrame, names: Sequence[str]) -> pa.Array:
@@ -137,16 +149,25 @@ def _any_filled(frame: pd.DataFrame, names: Sequence[str]) -> pa.Array:
     return anywhere
 
 
-def _all_or_none(frame: pd.DataFrame, names: Sequence[str]) -> pa.Array:
-    every = pa.repeat(True, len(frame))
-    for name in names:
-        every = pc.and_(every, _filled(frame, name))
-    return pc.equal(every, _any_filled(frame, names))
+def _all_alike(frame: pd.DataFrame, names: Sequence[str]) -> pa.Array:
+    """Where all of `names` have a value, all are cleared, or all are left alone."""
+    first, *rest = (_kind(frame, name) for name in names)
+    alike = pa.repeat(True, len(frame))
+    for kind in rest:
+        alike = pc.and_(alike, pc.equal(first, kind))
+    return alike
+
+
+def _kind(frame: pd.DataFrame, name: str) -> pa.Array:
+    """By row: 0 left alone, 1 cleared, 2 a value."""
+    if name not in frame:
+        return pa.repeat(pa.scalar(0, pa.int32()), len(frame))
+    return pc.fill_null(pc.index_in(_arrow(frame[name]), value_set=pa.array(_NOTHING)), len(_NOTHING))
 
 
 def _has(frame: pd.DataFrame, name: str, values: Sequence[str], default: str = "") -> pa.Array:
     if name not in frame:
         return pa.repeat(default in values, len(frame))
     column = _arrow(frame[name])
-    actual = pc.if_else(pc.equal(column, ""), default, column)
+    actual = pc.if_else(_is_nothing(column), default, column)
     return pc.is_in(actual, value_set=pa.array(list(values)))

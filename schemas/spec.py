@@ -13,6 +13,10 @@ from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
 
+# What a frame holds in the place of a value that is to be sent empty. No cell can be it: cleaners take control
+# characters away.
+CLEARED = "\x00"
+
 
 class Grade(StrEnum):
     """How well a rule is known. C and unknown rules are never shown to a user as facts."""
@@ -82,6 +86,7 @@ class Field:
     cleaner_when: tuple[str, Mapping[str, str]] | None = None  # (other field, its value → cleaner)
     from_policy: bool = False  # set by [policy] alone: a cell can never set it
     is_name: bool = False  # names something (an agent, a campaign, an id): shortened, it would name another
+    stored: bool = True  # the value is a column of the lead; False: it says what is to be done
     grade: Grade = Grade.A
     doc: str = ""
 
@@ -149,6 +154,7 @@ class ReplyRule:
     grade: Grade
     one_line: bool = False  # only where the text is one line without markup
     still_at_work: bool = False  # the vendor may still be at work on the call
+    maybe_refused: bool = False  # in doubt, and likely a refusal: where it is not found, it is not sent again
 
     def matches(self, text: str) -> re.Match[str] | None:
         """The match in `text`, or None."""
@@ -210,10 +216,14 @@ class Operation:
     custom: Custom | None = None  # set where lead fields beyond `fields` are accepted
     json_search: bool = False  # a JSON reply is a search result
     dialing: Mapping[str, Dialing] = field(default_factory=lambda: MappingProxyType({}))
+    # A field may be sent empty, on the word of the mapping. The vendor's document does not say that an empty value
+    # clears what is stored (grade ?), so none is ever sent by itself.
+    clears: bool = False
     frees_people: bool = False  # takes a do-not-call mark away
     lookup: Operation | None = None  # the search that tells whether a call has arrived
     timeout_seconds: float | None = None  # None: the run's own
     phone: str | None = None  # the field whose phone is affected
+    stores_again: tuple[str, str] | None = None  # (field, value): with it, a lead that is there is stored once more
     client_id: str | None = None  # the field by which a call can be found again
     identifier: tuple[str, str] | None = None  # (field naming what is searched, field with the value)
     duplicates_by: str | None = None  # "phone" or "identifier"; None: repeats in a file are meant
@@ -228,6 +238,18 @@ class Operation:
         if self.custom and name.startswith(self.custom.prefix):
             return name.replace(" ", self.custom.space)
         return name
+
+    def is_phone(self, name: str) -> bool:
+        """Whether a field holds a phone: as declared, and where it is not declared, by its name."""
+        known = self.by_name.get(name)
+        return known.cleaner == "us_phone" if known else name.endswith("Phone")
+
+    def may_clear(self, name: str) -> bool:
+        """Whether `name` may be sent empty: not what is required, what policy sets, or what the lead is found by."""
+        known = self.by_name.get(name)
+        needed = known is not None and (known.required or known.from_policy)
+        found_by = {*(self.identifier or ()), *([self.client_id] if self.settle is Settle.SEARCH else [])}
+        return self.clears and not needed and name not in found_by
 
     def contacts(self, dialing: str) -> bool:
         """Whether a call or a text may follow under this `[policy] dialing`."""

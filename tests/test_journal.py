@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 from conftest import CREDENTIALS, Account, Leads, phone, write, write_csv
 
-from pipeline import journal
+from pipeline import records, statedb
 from pipeline.delivery import Endpoint, World
 from pipeline.feed import Batch
 from pipeline.journal import Journal, JournalError, Scope, open_journal
-from pipeline.model import Held, Judgement, Outcome, Payload, Status
+from pipeline.model import Held, Judgement, Outcome, Payload, Request, Status
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push
 from pipeline.wire import Wire
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def state(path: Path) -> sa.Engine:
-    return journal.engine(f"sqlite:///{path}")
+    return statedb.engine(f"sqlite:///{path}")
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_row_is_on_disk_before_its_request_leaves(state: sa.Engine, path: Path
         )
         with open_journal(state, SCOPE) as written:
             push = Push(
-                Endpoint(INSERT_LEAD, wire),
+                Endpoint.of(INSERT_LEAD, wire),
                 None,
                 written,
                 limits=Limits(0, 4, 5, 30, 60),
@@ -101,17 +101,17 @@ def test_what_is_awaited_is_committed(state: sa.Engine, elsewhere: sqlite3.Conne
         with open_journal(state, SCOPE) as written:
             assert await written.begin(payload(1), 1_000)
             assert told(elsewhere) == [(1, "sending", None)]
-            written.note_attempt(payload(1), 1, 2_000, "throttled", (429, "slow down"))
+            written.note(payload(1), Request("InsertLead", 2_000, "throttled", 429, "slow down", 7.5))
             assert await written.settle(payload(1), ACCEPTED, 3_000)
             assert told(elsewhere) == [(1, "settled", "accepted")]
             assert await written.hold(Held(0, 2, Status.SKIPPED, "suppressed", "on the list"), 4_000)
             assert elsewhere.execute("SELECT row, status, code FROM held").fetchall() == [(2, "skipped", "suppressed")]
 
     asyncio.run(write_all())
-    assert elsewhere.execute("SELECT row, attempt, code, http_status FROM attempts").fetchall() == [
-        (1, 1, "throttled", 429)
+    assert records.requests_of(state, "run-1", 0, 1) == [
+        Request("InsertLead", 2_000, "throttled", 429, "slow down", 7.5)
     ]
-    sends, held = journal.settled_between(state, "run-1", 0, (1, 9))
+    sends, held = records.settled_between(state, "run-1", 0, (1, 9))
     (sent,) = sends.to_pylist()
     assert (sent["attempts"], sent["http_status"], sent["reply"]) == (1, 200, "Result: OK")
     assert (sent["first_sent_at"], sent["settled_at"], sent["latency_ms"]) == (1_000, 3_000, 12.5)
@@ -128,10 +128,10 @@ def test_rows_of_other_runs_sources_and_places_are_not_read(state: sa.Engine) ->
                     await written.begin(payload(row), 0)
 
     asyncio.run(write_all())
-    assert journal.settled_between(state, "run-1", 0, (1, 3))[0]["row"].to_pylist() == [1, 2, 3]
-    assert journal.settled_between(state, "run-1", 1, (1, 9))[0].num_rows == 0
-    assert [table.num_rows for table in journal.nothing()] == [0, 0]
-    assert journal.nothing()[0].schema == journal.settled_between(state, "run-1", 0, (1, 9))[0].schema
+    assert records.settled_between(state, "run-1", 0, (1, 3))[0]["row"].to_pylist() == [1, 2, 3]
+    assert records.settled_between(state, "run-1", 1, (1, 9))[0].num_rows == 0
+    assert [table.num_rows for table in records.nothing()] == [0, 0]
+    assert records.nothing()[0].schema == records.settled_between(state, "run-1", 0, (1, 9))[0].schema
 
 
 @pytest.mark.parametrize(

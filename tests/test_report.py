@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import journal, report
+from pipeline import records, report
 from pipeline.model import PROBLEMS, REPAIRS, Status
 from pipeline.report import PART, REPORT, Place
 
-SENDS, HELD = (table.schema for table in journal.nothing())
+SENDS, HELD = (table.schema for table in records.nothing())
 PLACE = Place("run-1", "list.csv", None, "InsertLead")
 VALID, INVALID = {"status": "valid"}, {"status": "invalid", "code": "bad_phone", "message": "PrimaryPhone: is bad"}
 PROBLEM = {"field": "City", "rule": "too_long", "value": "x", "message": "is too long"}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import select
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from conftest import tls_server
 
 from pipeline.model import Reply
 from pipeline.transport import AiohttpTransport
@@ -658,26 +657,6 @@ def test_a_cancelled_request_gives_its_connection_back() -> None:
 
 
 # ---- TLS
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1 with its key, in one file."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl makes the certificate")
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(path)]
-    made = subprocess.run([openssl, "req", "-x509", *key, *subject, "-days", "2"], capture_output=True, check=True)
-    path.write_bytes(path.read_bytes() + made.stdout)
-    return path
-
-
-def tls_server(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 def test_a_certificate_that_nobody_vouches_for_was_never_sent(certificate: Path) -> None:

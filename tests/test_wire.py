@@ -100,15 +100,15 @@ def test_the_repr_holds_no_secret() -> None:
 
 
 def test_a_reply_carries_status_text_and_the_headers_that_matter() -> None:
-    """Status, body, content type and Retry-After come back, whatever the status."""
-    headers = {"Content-Type": "text/plain", "Retry-After": "7"}
+    """Status, body, content type, Retry-After and Date come back, whatever the status."""
+    headers = {"Content-Type": "text/plain", "Retry-After": "7", "Date": "Mon, 23 Nov 2026 03:39:54 GMT"}
     reply = post(lambda request: httpx.Response(503, text="busy", headers=headers))
-    assert reply == Reply(503, "busy", "text/plain", "7")
+    assert reply == Reply(503, "busy", "text/plain", "7", "Mon, 23 Nov 2026 03:39:54 GMT")
 
 
 def test_a_reply_without_headers_has_empty_ones() -> None:
     """A header that isn't there is the empty text."""
-    assert reply_to() == Reply(200, "", "", "")
+    assert reply_to() == Reply(200, "", "", "", "")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,180 @@
+"""What goes on with an earlier run: `resume` sends its rest, `reconcile` settles its doubts, `retry` begins anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pipeline import mapping, people, records, run, source
+from pipeline.earlier import Selection
+from pipeline.folder import RunFolder
+from pipeline.job import Job, Summary, World
+from pipeline.model import Status, UserError
+from pipeline.outgoing import Choice
+from pipeline.people import Consent
+from pipeline.readback import Sample
+from pipeline.settings import Settings
+
+STALE = timedelta(hours=24)  # older leads are not dialed without a word of the operator
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the operator says anew; None: as the run had it."""
+
+    settings: Settings
+    max_contacts: int | None = None
+    dial_non_callables: bool = False
+    stale_ok: bool = False
+
+
+def resume(earlier: RunFolder, given: Given, world: World) -> Summary:
+    """Sends what has no outcome yet; what was under way when the run ended is looked up first.
+
+    Raises InputError where a source is not what it was, UserError where the run can't go on.
+    """
+    job = _job(earlier, given)
+    if job.selection is None:
+        for of in earlier.read_json("manifest.json")["sources"]:
+            source.check_unchanged(Path(of["path"]), of["sha256"], of["size"])
+    _check_age(job, earlier, given, world)
+    if not earlier.has_sent:
+        return run.load(job, world, earlier)
+    return _go_on(job, earlier, world, Choice.OPEN, may_resend=True)
+
+
+def reconcile(earlier: RunFolder, given: Given, world: World) -> Summary:
+    """Settles what is in doubt, and nothing else: looks it up, and sends it again where it is not there.
+
+    Leads that are stale by now are looked up only. Raises UserError where the run has sent nothing.
+    """
+    job = _job(earlier, given)
+    if not earlier.has_sent:
+        raise UserError(f"run {earlier.run_id} ended before anything was sent: leads resume {earlier.run_id}")
+    may_resend = given.stale_ok or not _is_stale(job, earlier.read_json("manifest.json"), world.now())
+    return _go_on(job, earlier, world, Choice.DOUBTS, may_resend=may_resend)
+
+
+def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_resend: bool) -> Summary:
+    with run.opened(job, world) as line:
+        records.check_knows(line.state, earlier.run_id)
+        with line.locked(earlier):
+            records.reopen(line.state, earlier.run_id)
+            return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
+
+
+@dataclass(frozen=True, slots=True)
+class Anew:
+    """What a retry does otherwise than the run that it follows."""
+
+    only: tuple[Status, ...]
+    mapping: tuple[mapping.MappingFile, Path, str] | None = None
+    mended: Path | None = None  # the rejected file, mended: its rows, instead of those that `only` names
+
+
+def retry(earlier: RunFolder, anew: Anew, given: Given, world: World) -> Summary:
+    """A new run over rows of an earlier one. Repeats are counted over all of the earlier rows.
+
+    Raises UserError where the rows are too old to be dialed, or where there are none.
+    """
+    job = _retry_job(_job(earlier, given), earlier, anew, given)
+    _check_age(job, earlier, given, world)
+    return run.load(job, world)
+
+
+_MAY_GO_AGAIN = (
+    Status.FAILED,
+    Status.UNKNOWN,
+    Status.REJECTED,
+    Status.INVALID,
+    Status.SKIPPED,
+    Status.NOT_ATTEMPTED,
+)
+
+
+def statuses(only: str) -> tuple[Status, ...]:
+    """The statuses in "failed,unknown". Raises UserError for what is none, or can't go again."""
+    named = [name.strip() for name in only.split(",") if name.strip()]
+    for name in named:
+        if name not in _MAY_GO_AGAIN:
+            raise UserError(f"--only {name!r}: give any of {', '.join(_MAY_GO_AGAIN)}, with commas between them")
+    if not named:
+        raise UserError(f"--only: give any of {', '.join(_MAY_GO_AGAIN)}, with commas between them")
+    return tuple(dict.fromkeys(Status(name) for name in named))
+
+
+def _retry_job(job: Job, earlier: RunFolder, anew: Anew, given: Given) -> Job:
+    manifest = earlier.read_json("manifest.json")
+    if anew.mapping is not None:
+        text = anew.mapping
+        job = replace(job, mapping=text[0], mapping_path=text[1], mapping_text=text[2])
+    consent = Consent(given.max_contacts, given.dial_non_callables)  # a new run, so a new word
+    job = replace(job, command="retry", parent=earlier.run_id, consent=consent, limit=None, again=False, canary=None)
+    if anew.mended is not None:
+        return replace(job, files=(anew.mended,), selection=None, sheet=None, encoding=None)
+    selection = Selection(earlier, anew.only)
+    if not any(len(selection.rows(number)) for number in range(len(manifest["sources"]))):
+        raise UserError(f"run {earlier.run_id} has no rows that are {' or '.join(anew.only)}; see: leads show")
+    return replace(job, files=(), selection=selection)
+
+
+def _job(earlier: RunFolder, given: Given) -> Job:
+    """The job of an earlier run, with what is given anew. Raises UserError where that is another account."""
+    manifest = earlier.read_json("manifest.json")
+    if manifest["command"] == "check":
+        raise UserError(f"run {earlier.run_id} is a check, which sends nothing: leads load does")
+    kept = manifest["mapping"]
+    options = manifest["options"]
+    selection = None
+    if options["only"]:
+        parent = RunFolder(earlier.path.with_name(manifest["parent"]))
+        selection = Selection(parent, tuple(Status(status) for status in options["only"]))
+    job = Job(
+        command=manifest["command"],
+        files=() if selection else tuple(Path(of["path"]) for of in manifest["sources"]),
+        mapping=mapping.parse(kept["text"], Path(kept["path"]).name, manifest["operation"]),
+        mapping_path=Path(kept["path"]),
+        mapping_text=kept["text"],
+        settings=given.settings,
+        consent=_consent(options, given),
+        limit=options["limit"],
+        again=options["again"],
+        encoding=options["encoding"],
+        sheet=options["sheet"],
+        verify=Sample.parse(options["verify"]) if options["verify"] else None,
+        canary=options["canary"],
+        parent=manifest["parent"],
+        selection=selection,
+        fresh_at=manifest["fresh_at"],
+    )
+    if job.scope != manifest["scope"]:
+        raise UserError(
+            f"run {earlier.run_id} went to {manifest['to']}, and now {job.target} is set: "
+            "mend DIALEDIN_ACCID and DIALEDIN_BASE_URL (see: leads config)"
+        )
+    return job
+
+
+def _consent(options: Mapping[str, Any], given: Given) -> Consent:
+    most = options["max_contacts"] if given.max_contacts is None else given.max_contacts
+    return Consent(most, given.dial_non_callables or options["dial_non_callables"])
+
+
+def _check_age(job: Job, earlier: RunFolder, given: Given, world: World) -> None:
+    if not given.stale_ok and _is_stale(job, earlier.read_json("manifest.json"), world.now()):
+        raise UserError(
+            f"the leads of run {earlier.run_id} are more than 24 hours old and may be dialed: "
+            "say so on purpose with --stale-ok, or load a fresh list"
+        )
+
+
+def _is_stale(job: Job, manifest: Mapping[str, Any], now: datetime) -> bool:
+    """Whether these leads may be dialed, and were read or written more than a day ago."""
+    if not people.contacts(job.operation, job.mapping.policy):
+        return False
+    read_at = datetime.fromisoformat(manifest["fresh_at"])
+    written_at = min(of["mtime_ns"] for of in manifest["sources"]) / 1e9
+    return bool(now.timestamp() - min(read_at.timestamp(), written_at) > STALE.total_seconds())

@@ -1,0 +1,177 @@
+"""How a run ends: its report, the rejected files, the summary, the exit code."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from pipeline import lock, outgoing, people, records, rejected, report, statedb
+from pipeline.folder import RunFolder
+from pipeline.job import Summary
+from pipeline.model import STORED_DIFFERENTLY, Held, Status, UserError
+from pipeline.sending import Sent
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the report is joined with: what a valid row is that was never sent, and the journal if there is one."""
+
+    unsent: Status
+    state: sa.Engine | None = None
+    sent: Sent | None = None
+    barred: people.Barred | None = None  # who would not be contacted, as far as a check knows
+    notes: Sequence[str] = ()
+
+
+def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
+    """Writes the report, the rejected files and the summary. Every row that was read is in the report once."""
+    manifest = run.read_json("manifest.json")
+    counts, repairs = _write_report(run, manifest, ending)
+    by_status = report.by_status(counts)
+    summary = Summary(
+        run_id=run.run_id,
+        command=manifest["command"],
+        operation=manifest["operation"],
+        target=manifest["to"],
+        sources=[source["name"] for source in manifest["sources"]],
+        rows_read=sum(counts.values()),
+        counts=by_status,
+        codes={f"{status}/{code}": n for (status, code), n in sorted(counts.items(), key=str) if code},
+        repairs=report.by_rule(repairs),
+        lossy=sum(cells for (_, lossless), cells in repairs.items() if not lossless),
+        report=str(run.results),
+        rejected=[str(path) for path in _write_rejected(run, manifest)],
+        exit_code=exit_code(counts, ending.sent),
+        seconds=round(seconds, 3),
+        notes=[*manifest["notes"], *ending.notes],
+        halted=_why_ended(ending.sent),
+        read_back=dict(ending.sent.read_back) if ending.sent else {},
+    )
+    run.write_json("summary.json", asdict(summary))
+    run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
+    return summary
+
+
+def _why_ended(sent: Sent | None) -> str | None:
+    if sent is None or not (sent.halt or sent.signal):
+        return None
+    return sent.halt.message if sent.halt else f"interrupted ({signal.Signals(sent.signal or 0).name})"
+
+
+def rebuild(run: RunFolder, state_url: str | None) -> None:
+    """Makes a run's report, rejected files and summary again, from its parts and the journal.
+
+    The journal is the one that the run wrote to, unless `state_url` says where it has gone. How the run ended stays
+    as it was told; one that did not come to its end counts as interrupted.
+    """
+    manifest = run.read_json("manifest.json")
+    if not run.has_sent:
+        raise UserError(f"run {run.run_id} ended before anything was sent: leads resume {run.run_id}")
+    before: dict[str, Any] = {"exit_code": 130, "seconds": 0.0, "halted": None, "read_back": {}}
+    if run.has_summary:
+        before = run.read_json("summary.json")
+    ending = Ending(Status.VALID)
+    if manifest["command"] != "check":
+        state = statedb.engine(state_url or manifest["settings"]["state"])
+        ending = Ending(Status.NOT_ATTEMPTED, state)
+        with lock.held(statedb.folder_of(state) / "locks", manifest["scope"], run.run_id):
+            pass  # else it may be this very run that is still sending
+        records.check_knows(state, run.run_id)
+    told = conclude(run, ending, float(before["seconds"]))
+    kept = {name: before[name] for name in ("exit_code", "halted", "read_back")}
+    run.write_json("summary.json", asdict(told) | kept)
+
+
+_NOT_WELL = (Status.INVALID, Status.REJECTED, Status.FAILED, Status.NOT_ATTEMPTED)
+
+
+def exit_code(counts: Mapping[tuple[str, str | None], int], sent: Sent | None) -> int:
+    """The exit code of a run that came to its end, from its rows by (status, code).
+
+    Where several hold, the first of 77, 75, 130/143, 5, 3, 1.
+    """
+    halt = sent.halt if sent else None
+    if halt and halt.exit_code in (77, 75):
+        return halt.exit_code
+    if sent and sent.signal:
+        return 128 + sent.signal
+    if any(status == Status.UNKNOWN for status, _ in counts):
+        return 5
+    if halt:
+        return halt.exit_code
+    return int(any(status in _NOT_WELL or code == STORED_DIFFERENTLY for status, code in counts))
+
+
+def _write_report(
+    run: RunFolder, manifest: dict[str, Any], ending: Ending
+) -> tuple[Counter[tuple[str, str | None]], Counter[tuple[str, bool]]]:
+    """Writes results.parquet; gives rows by (status, code) and changed cells by (rule, lossless)."""
+    counts: Counter[tuple[str, str | None]] = Counter()
+    repairs: Counter[tuple[str, bool]] = Counter()
+
+    def counted() -> Iterator[pa.Table]:
+        for table in _projected(run, manifest, ending):
+            counts.update(report.count(table))
+            repairs.update(report.count_repairs(table))
+            yield table
+
+    run.write_results(counted(), report.REPORT)
+    read = sum(source["rows"] for source in manifest["sources"])
+    if read != sum(counts.values()):
+        raise RuntimeError(f"{read} rows were read and {sum(counts.values())} are in the report")
+    return counts, repairs
+
+
+def _in_order(run: RunFolder, manifest: dict[str, Any]) -> list[tuple[int, Path]]:
+    """(source, path) of every part, ordered as the report is: by source, sheet, row."""
+    names = [(of["name"], of["sheet"] or "") for of in manifest["sources"]]
+    return sorted(run.part_paths(), key=lambda part: (names[part[0]], part))
+
+
+def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[pa.Table]:
+    for number, path in _in_order(run, manifest):
+        part = pq.read_table(path, columns=report.PART.names)
+        of = manifest["sources"][number]
+        place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
+        rows = (part["row"][0].as_py(), part["row"][-1].as_py())
+        if ending.state is None:
+            sends, held = records.nothing(_would_be_held(part, number, ending))
+        else:
+            sends, held = records.settled_between(ending.state, run.run_id, number, rows)
+        yield report.project(part, sends, held, place, ending.unsent)
+
+
+def _would_be_held(part: pa.Table, number: int, ending: Ending) -> list[Held]:
+    if ending.barred is None:
+        return []
+    barred = ending.barred.among(part["phone"])
+    valid = part["status"].to_numpy() == Status.VALID.value
+    return [outgoing.suppressed(number, row) for row in part.filter(pa.array(barred & valid))["row"].to_pylist()]
+
+
+def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
+    written = []
+    for number, of in enumerate(manifest["sources"]):
+        stem = "rejected" if len(manifest["sources"]) == 1 else f"rejected-{number + 1}"
+        form = rejected.Form(of["format"], tuple(of["columns"]), of["sheet"], of["encoding"], of["delimiter"])
+        path = rejected.write(run.path, stem, form, _to_mend(run, manifest, number))
+        written += [path] if path else []
+    return written
+
+
+def _to_mend(run: RunFolder, manifest: dict[str, Any], number: int) -> Iterator[pa.Table]:
+    """The rows that need mending, part by part; the report's row groups follow the parts."""
+    with pq.ParquetFile(run.results) as results:
+        for group, (of, path) in enumerate(_in_order(run, manifest)):
+            if of == number:
+                told = results.read_row_group(group, columns=["status", "problems", "message"])
+                if report.some_need_mending(told):
+                    yield report.needs_mending(pq.read_table(path), told, manifest["sources"][number]["fields"])

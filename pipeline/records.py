@@ -1,0 +1,217 @@
+"""What the state database knows: of a run's own rows, of what other runs did, and of people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from pipeline.journal import Scope
+from pipeline.ledger import Entry
+from pipeline.model import Held, Prior, Request, Status, UserError
+from pipeline.statedb import HELD, REQUESTS, RUNS, SENDS
+
+_KEYS_AT_ONCE = 500  # bound values of one query
+
+
+def begin_run(state: sa.Engine, scope: Scope, at: int) -> None:
+    """Records that a run is about to send: from here on its journal is this database."""
+    row = {"run_id": scope.run_id, "account": scope.account, "operation": scope.operation, "began_at": at}
+    with state.begin() as connection:
+        if connection.execute(sa.select(RUNS.c.run_id).where(RUNS.c.run_id == scope.run_id)).first() is None:
+            connection.execute(sa.insert(RUNS).values(row))
+
+
+def knows(state: sa.Engine, run_id: str) -> bool:
+    """Whether this run has sent with this journal."""
+    with state.connect() as connection:
+        return connection.execute(sa.select(RUNS.c.run_id).where(RUNS.c.run_id == run_id)).first() is not None
+
+
+def check_knows(state: sa.Engine, run_id: str) -> None:
+    """Raises UserError where another database is this run's journal."""
+    if not knows(state, run_id):
+        raise UserError(f"--state {state.url}: it knows nothing of run {run_id}; name the one it was sent with")
+
+
+def bury(state: sa.Engine, account: str, at: int) -> int:
+    """Gives up on what dead runs left `sending` in this account, and says how many rows that were.
+
+    Their claims are free, their keys stay in doubt, and the request that was under way is among their requests.
+    Call it under the account's lock: whoever else was sending is dead then.
+    """
+    left = (SENDS.c.account == account, SENDS.c.state == "sending")
+    with state.begin() as connection:
+        connection.execute(_interrupted_requests(*left))
+        requests = sa.select(sa.func.count()).select_from(REQUESTS).where(_same_row(REQUESTS), _OF_ITS_OPERATION)
+        lost = {
+            "state": "settled",
+            "status": Status.UNKNOWN.value,
+            "code": "interrupted",
+            "message": "the run died before its outcome was known",
+            "attempts": requests.scalar_subquery(),
+            "settled_at": at,
+        }
+        return connection.execute(sa.update(SENDS).where(*left).values(lost)).rowcount
+
+
+def _same_row(table: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.run_id == SENDS.c.run_id, table.c.source == SENDS.c.source, table.c.row == SENDS.c.row)
+
+
+_OF_ITS_OPERATION = REQUESTS.c.operation == SENDS.c.operation
+
+
+def _interrupted_requests(*left: sa.ColumnElement[bool]) -> sa.Insert:
+    """The request that may have been under way in each row, as one that has no reply."""
+    last = sa.select(sa.func.coalesce(sa.func.max(REQUESTS.c.number), 0) + 1).where(_same_row(REQUESTS))
+    last_at = sa.select(sa.func.max(REQUESTS.c.sent_at)).where(_same_row(REQUESTS))
+    sent_at = sa.func.coalesce(last_at.scalar_subquery(), SENDS.c.first_sent_at, 0)
+    place = (SENDS.c.run_id, SENDS.c.source, SENDS.c.row)
+    found = sa.select(*place, last.scalar_subquery(), SENDS.c.operation, sent_at, sa.literal("interrupted")).where(
+        *left
+    )
+    names = ["run_id", "source", "row", "number", "operation", "sent_at", "code"]
+    return sa.insert(REQUESTS).from_select(names, found)
+
+
+def reopen(state: sa.Engine, run_id: str) -> None:
+    """Forgets which rows of a run waited for another run's outcome: they are decided anew."""
+    waited = (HELD.c.run_id == run_id, HELD.c.status == Status.UNKNOWN.value)
+    with state.begin() as connection:
+        connection.execute(sa.delete(HELD).where(*waited))
+
+
+def own(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> dict[int, Own]:
+    """What this run did with its rows from the first to the last of `rows`, by row; rows without any are left out."""
+    found: dict[int, Own] = {}
+    with state.connect() as connection:
+        for table, columns in ((HELD, (HELD.c.row, HELD.c.status)), (SENDS, _OWN)):
+            here = (table.c.run_id == run_id, table.c.source == source, table.c.row.between(*rows))
+            found |= {row: Own(*values) for row, *values in connection.execute(sa.select(*columns).where(*here))}
+    return found
+
+
+def accepted(state: sa.Engine, run_id: str) -> list[tuple[int, int]]:
+    """(source, row) of a run's accepted rows, in order."""
+    here = (SENDS.c.run_id == run_id, SENDS.c.status == Status.ACCEPTED.value)
+    with state.connect() as connection:
+        query = sa.select(SENDS.c.source, SENDS.c.row).where(*here).order_by(SENDS.c.source, SENDS.c.row)
+        return [(source, row) for source, row in connection.execute(query)]
+
+
+def count_ended(state: sa.Engine, run_id: str) -> int:
+    """How many of a run's rows were sent and have an outcome that stays."""
+    open_ = (Status.UNKNOWN.value, Status.NOT_ATTEMPTED.value)
+    sent = sa.select(sa.func.count()).where(SENDS.c.run_id == run_id, SENDS.c.status.not_in(open_))
+    with state.connect() as connection:
+        return int(connection.execute(sent).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What a run did with one of its own rows."""
+
+    status: str | None  # None: it is being sent
+    code: str = ""
+    message: str | None = None
+    attempts: int = 0
+    first_sent_at: int | None = None  # None: no byte of it has left
+
+    @property
+    def prior(self) -> Prior:
+        """What a payload of the row knows of it."""
+        in_doubt = self.status == Status.UNKNOWN
+        return Prior(self.attempts, self.first_sent_at is not None, in_doubt, self.code, self.message or "")
+
+
+_OWN = (
+    SENDS.c.row,
+    SENDS.c.status,
+    SENDS.c.code,
+    SENDS.c.message,
+    SENDS.c.attempts,
+    SENDS.c.first_sent_at,
+)
+
+
+def runs_of_phones(state: sa.Engine, account: str, phones: Sequence[str]) -> Counter[str]:
+    """By run, how many of these phones it has delivered to this account."""
+    found: Counter[str] = Counter()
+    delivered = SENDS.c.status.in_([Status.ACCEPTED.value, Status.DUPLICATE.value])
+    with state.connect() as connection:
+        for start in range(0, len(phones), _KEYS_AT_ONCE):
+            some = SENDS.c.phone.in_(phones[start : start + _KEYS_AT_ONCE])
+            query = sa.select(SENDS.c.run_id, sa.func.count(sa.distinct(SENDS.c.phone)))
+            query = query.where(some, SENDS.c.phone != "", SENDS.c.account == account, delivered)
+            for run_id, phones_of_run in connection.execute(query.group_by(SENDS.c.run_id)):
+                found[run_id] += phones_of_run
+    return found
+
+
+def requests_of(state: sa.Engine, run_id: str, source: int, row: int) -> list[Request]:
+    """The recorded requests of one row, in order; none where it ended with its first."""
+    columns = [REQUESTS.c[field.name] for field in fields(Request)]
+    here = (REQUESTS.c.run_id == run_id, REQUESTS.c.source == source, REQUESTS.c.row == row)
+    with state.connect() as connection:
+        found = connection.execute(sa.select(*columns).where(*here).order_by(REQUESTS.c.number))
+        return [Request(*values) for values in found]
+
+
+def entries(state: sa.Engine, run_id: str | None, keys: Sequence[str]) -> dict[str, list[Entry]]:
+    """What runs did with each of `keys`, oldest first; keys that none knows are left out.
+
+    `run_id` is left out, so that a run does not meet its own rows; None: all runs.
+    """
+    found: dict[str, list[Entry]] = {}
+    columns = (SENDS.c.row_key, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, SENDS.c.first_sent_at)
+    with state.connect() as connection:
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            some = keys[start : start + _KEYS_AT_ONCE]
+            query = sa.select(*columns).where(SENDS.c.row_key.in_(some))
+            query = query if run_id is None else query.where(SENDS.c.run_id != run_id)
+            for key, run, status, digest, sent_at in connection.execute(query.order_by(SENDS.c.first_sent_at)):
+                found.setdefault(key, []).append(Entry(run, status, digest, sent_at or 0))
+    return found
+
+
+def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> tuple[pa.Table, pa.Table]:
+    """(sends, held) of a run's rows from the first to the last of `rows`, ordered by row, as Arrow tables."""
+    with state.connect() as connection:
+        found = []
+        for table, columns in ((SENDS, _SENT), (HELD, _HELD)):
+            query = (
+                sa.select(*columns)
+                .where(table.c.run_id == run_id, table.c.source == source, table.c.row.between(*rows))
+                .order_by(table.c.row)
+            )
+            found.append(_arrow(connection.execute(query).all(), columns))
+    return found[0], found[1]
+
+
+def nothing(held: Sequence[Held] = ()) -> tuple[pa.Table, pa.Table]:
+    """(sends, held) of a run that sent nothing, with rows that it would hold back."""
+    rows = [(one.row, one.status, one.code, one.message, None) for one in held]
+    return _arrow([], _SENT), _arrow(rows, _HELD)
+
+
+_NOT_REPORTED = {"run_id", "source", "account", "operation", "row_key", "phone", "identifier", "payload_sha256"}
+_SENT = [column for column in SENDS.columns if column.name not in _NOT_REPORTED]
+_HELD = [HELD.c.row, HELD.c.status, HELD.c.code, HELD.c.message, HELD.c.settled_at]
+_TYPES: dict[type, pa.DataType] = {
+    sa.Text: pa.string(),
+    sa.Integer: pa.int32(),
+    sa.BigInteger: pa.int64(),
+    sa.Float: pa.float64(),
+    sa.Boolean: pa.bool_(),
+}
+
+
+def _arrow(rows: Sequence[Sequence[Any]], columns: Sequence[sa.Column[Any]]) -> pa.Table:
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    arrays = [pa.array(v, _TYPES[type(c.type)]) for v, c in zip(values, columns, strict=True)]
+    return pa.table(arrays, names=[c.name for c in columns])

@@ -1,0 +1,159 @@
+"""Sending a run's rows and reading some of them back: one event loop from the first byte to the last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import httpx
+
+from pipeline import doubt, journal, people, push, records, retries, settings
+from pipeline.delivery import Endpoint, micros
+from pipeline.delivery import World as SendingWorld
+from pipeline.job import Job, World
+from pipeline.outgoing import Choice, Outgoing
+from pipeline.pace import ErrorLimit, Halt, Watch
+from pipeline.push import Pushed
+from pipeline.readback import Finding, Sample
+from pipeline.signals import Signals
+from pipeline.verify import ReadBack
+from pipeline.wire import Wire
+from schemas.spec import Operation
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What opens the vendor's door."""
+
+    credentials: Mapping[str, str]
+    transport: httpx.AsyncBaseTransport
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How sending ended: `halt` where it stopped early, `signal` where someone stopped it.
+
+    `read_back` is rows by what reading them back found.
+    """
+
+    halt: Halt | None
+    signal: int | None
+    read_back: Mapping[str, int] = field(default_factory=dict)
+
+
+def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
+    """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
+    scope = journal.Scope(rows.run.run_id, rows.job.scope, rows.job.operation.name)
+    records.begin_run(rows.state, scope, micros(world.now()))
+    rows.run.log("sending", target=rows.job.base_url + rows.job.operation.path)
+
+    async def sending() -> Sent:
+        with journal.open_journal(rows.state, scope) as written:
+            async with access.transport:
+                return await _Passes(rows, world, heard, access, written).run()
+
+    sent = asyncio.run(sending())
+    rows.run.log("sent", halted=sent.halt and sent.halt.code, signal=sent.signal)
+    return sent
+
+
+class _Passes:
+    """The passes of one run: the canary and its reading back, the rows, the sample's reading back."""
+
+    def __init__(self, rows: Outgoing, world: World, heard: Signals, access: Access, written: journal.Journal) -> None:
+        self._rows, self._outer, self._heard, self._access, self._journal = rows, world, heard, access, written
+        self._world = SendingWorld(world.now, world.rng, world.progress.settled)
+        self._watch = Watch(ErrorLimit.parse(rows.job.settings.max_errors))
+        self._read_back: dict[str, int] = {}
+
+    async def run(self) -> Sent:
+        """All passes; none follows one that did not come to its end."""
+        rows, canary = self._rows, self._rows.job.canary
+        if canary:
+            first = canary if rows.limit is None else min(canary, rows.limit)
+            if (ended := await self._canary(replace(rows, limit=first))) is not None:
+                return ended
+            left = None if rows.limit is None else rows.limit - first
+            rows = replace(rows, choice=Choice.OPEN, limit=left)
+        pushed = await self._push(rows)
+        if rows.job.verify is not None and pushed.signal is None:
+            pushed = replace(pushed, signal=await self._verify(rows.job.verify))
+        return Sent(pushed.halt, pushed.signal, self._read_back)
+
+    async def _canary(self, rows: Outgoing) -> Sent | None:
+        """The first rows, sent and all read back; None where the rest may follow."""
+        pushed = await self._push(rows)
+        if pushed.halt or pushed.signal:
+            return Sent(pushed.halt, pushed.signal)
+        number = await self._verify(Sample(100, is_percent=True))
+        told = {finding: rows for finding, rows in self._read_back.items() if finding != Finding.MATCHES}
+        if not told and number is None:
+            self._read_back.clear()
+            return None
+        words = ", ".join(f"{rows} {finding}" for finding, rows in told.items()) or "reading back was interrupted"
+        return Sent(Halt("canary", f"the canary's rows, read back: {words}", 3), number, self._read_back)
+
+    async def _push(self, rows: Outgoing) -> Pushed:
+        job = self._rows.job
+        search = self._search()
+        pushing = push.Push(
+            self._endpoint(job.operation, retries.follows(job.operation, *_duplicates(job))),
+            search if job.lookup else None,
+            self._journal,
+            limits=_limits(job),
+            watch=self._watch,
+            world=self._world,
+        )
+        return await self._heeding(pushing.interrupt, pushing.run(rows.batches()))
+
+    async def _verify(self, sample: Sample) -> int | None:
+        """Reads a sample of the accepted rows back; the signal that stopped it, if one did."""
+        search = self._search()
+        assert search is not None  # `people` has refused such a job
+        accepted = records.accepted(self._rows.state, self._rows.run.run_id)
+        chosen = {accepted[at] for at in sample.choose(len(accepted), self._world.rng)}
+        self._outer.progress.verifying(len(chosen))
+        reading = ReadBack(self._rows.job.operation, search, self._journal, _limits(self._rows.job), self._world)
+        found = await self._heeding(reading.interrupt, reading.run(self._rows.payloads(chosen)))
+        self._read_back |= {finding.value: found[finding] for finding in Finding if found[finding]}
+        return reading.signal
+
+    async def _heeding(self, interrupt: Callable[[int], None], work: Awaitable[_T]) -> _T:
+        """The work's result; a signal meanwhile goes to `interrupt`."""
+        loop = asyncio.get_running_loop()
+
+        def interrupted(number: int) -> None:
+            self._outer.progress.interrupted()
+            loop.call_soon_threadsafe(interrupt, number)
+
+        with self._heard.telling(interrupted):
+            return await work
+
+    def _search(self) -> Endpoint | None:
+        found = self._rows.job.operation.lookup
+        return None if found is None else self._endpoint(found, retries.follows(found))
+
+    def _endpoint(self, operation: Operation, follows: retries.Follows) -> Endpoint:
+        job = self._rows.job
+        wire = Wire(
+            url=job.base_url + operation.path,
+            credentials=self._access.credentials,
+            secrets=settings.secrets_in(self._access.credentials, operation.vendor),
+            transport=self._access.transport,
+            timeout_seconds=max(job.settings.timeout, operation.timeout_seconds or 0),
+        )
+        return Endpoint(operation, wire, follows)
+
+
+def _duplicates(job: Job) -> tuple[retries.Duplicates, bool | None]:
+    return people.duplicates(job.operation, job.mapping), job.mapping.policy.resend_unfound
+
+
+def _limits(job: Job) -> push.Limits:
+    given = job.settings
+    settle = doubt.default_settle_seconds(given.timeout) if given.settle is None else given.settle
+    return push.Limits(given.rate, given.concurrency, given.attempts, given.drain, settle_seconds=settle)

@@ -1,0 +1,143 @@
+"""The state database: its tables, and how it is opened. Journal and ledger are the same rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pipeline.model import UserError
+
+VERSION = 1  # of the tables
+
+_metadata = sa.MetaData()
+
+# Rows that are or were sent. Times are microseconds since 1970, UTC.
+SENDS = sa.Table(
+    "sends",
+    _metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Integer, primary_key=True),
+    sa.Column("row", sa.BigInteger, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("phone", sa.Text, nullable=False),
+    sa.Column("identifier", sa.Text, nullable=False),
+    sa.Column("payload_sha256", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),  # sending | settled
+    sa.Column("status", sa.Text),
+    sa.Column("code", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("reply", sa.Text),
+    sa.Column("result", sa.Text),
+    sa.Column("lead_id", sa.Text),
+    sa.Column("reconciled", sa.Boolean, nullable=False),
+    sa.Column("first_sent_at", sa.BigInteger),
+    sa.Column("settled_at", sa.BigInteger),
+    sa.Column("latency_ms", sa.Float),
+)
+_SENDING = SENDS.c.state == "sending"
+sa.Index(
+    "one_request_per_phone",
+    SENDS.c.account,
+    SENDS.c.phone,
+    sqlite_where=_SENDING & (SENDS.c.phone != ""),
+    postgresql_where=_SENDING & (SENDS.c.phone != ""),
+    unique=True,
+)
+sa.Index(
+    "one_request_per_identifier",
+    SENDS.c.account,
+    SENDS.c.identifier,
+    sqlite_where=_SENDING & (SENDS.c.identifier != ""),
+    postgresql_where=_SENDING & (SENDS.c.identifier != ""),
+    unique=True,
+)
+
+# The ledger: what earlier runs did with a key, and with a person.
+sa.Index("sends_of_a_key", SENDS.c.row_key)
+sa.Index("sends_of_a_phone", SENDS.c.phone, sqlite_where=SENDS.c.phone != "", postgresql_where=SENDS.c.phone != "")
+
+# Valid rows that were held back on purpose, decided at send time.
+HELD = sa.Table(
+    "held",
+    _metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Integer, primary_key=True),
+    sa.Column("row", sa.BigInteger, primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("settled_at", sa.BigInteger, nullable=False),
+)
+
+# Every request of a row that needed more than one. Of a row that ended with its first, `sends` says all.
+REQUESTS = sa.Table(
+    "requests",
+    _metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Integer, primary_key=True),
+    sa.Column("row", sa.BigInteger, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),  # from 1, searches included
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("sent_at", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("reply", sa.Text),
+    sa.Column("latency_ms", sa.Float),
+)
+
+# Runs that came to the point of sending.
+RUNS = sa.Table(
+    "runs",
+    _metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("began_at", sa.BigInteger, nullable=False),
+)
+
+
+def engine(url: str) -> sa.Engine:
+    """The state database at an SQLAlchemy URL, made if missing. Raises UserError where it can't be used."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise UserError("--state: not a database URL; for a file: sqlite:///path/to/state.db") from None
+    if parsed.drivername != "sqlite" or parsed.query:
+        raise UserError(f"--state {parsed.render_as_string()}: only sqlite:///path/to/state.db is supported")
+    if not parsed.database or parsed.database == ":memory:":
+        raise UserError(
+            f"--state {parsed.render_as_string()}: must be a file, or nothing would be known after a crash: sqlite:///state.db"
+        )
+    try:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        made = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args={"check_same_thread": False})
+        _make_tables(made)
+    except (OSError, sa.exc.DBAPIError) as error:
+        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        raise UserError(f"--state {parsed.render_as_string()}: can't be opened: {reason}") from None
+    return made
+
+
+def _make_tables(state: sa.Engine) -> None:
+    """The tables, in a new database. Raises UserError where another version of this tool has made it."""
+    with state.begin() as connection:
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        is_new = not sa.inspect(connection).has_table(SENDS.name)
+        if not is_new and version != VERSION:
+            raise UserError(
+                f"--state {state.url.render_as_string()}: another version of this tool has made it "
+                f"(its tables are of version {version}, these are {VERSION}); name another with --state"
+            )
+        if is_new:
+            _metadata.create_all(connection)
+            connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+
+
+def folder_of(state: sa.Engine) -> Path:
+    """Where the state database is."""
+    return Path(state.url.database or "").absolute().parent
