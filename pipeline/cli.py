@@ -272,9 +272,9 @@ def runs(**given: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def operations(name: str | None, as_json: bool) -> None:
     """Lists the operations; with NAME, its fields, rules and what it does."""
-    from pipeline import screen
+    from pipeline import describe
 
-    screen.operations(name, as_json=as_json)
+    describe.operations(name, as_json=as_json)
 
 
 @cli.command()

@@ -16,11 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.job import Progress as Watcher
-from pipeline.mapping import nearest
-from pipeline.model import Status, UserError
+from pipeline.model import Status
 from pipeline.settings import Settings, base_url, shown
 from schemas.catalogue import CATALOGUE
-from schemas.spec import Field, Grade, Operation
 
 if TYPE_CHECKING:
     from pipeline.doctor import Check
@@ -178,7 +176,7 @@ def _inline(counts: Counter[Status]) -> str:
 def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     """A run's summary on stdout: one JSON object, or a table with the next thing to do."""
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     out = Console(highlight=False, emoji=False)
     for note in summary["notes"]:
@@ -235,7 +233,7 @@ def _next_steps(summary: Mapping[str, Any]) -> list[str]:
 def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """The runs, one a line."""
     if as_json:
-        _print_json({"runs": list(found)})
+        print_json({"runs": list(found)})
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("run", no_wrap=True, min_width=max((len(run["run_id"]) for run in found), default=0))
@@ -246,15 +244,15 @@ def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         ended = "did not end" if run["exit_code"] is None else str(run["exit_code"])
         rows = "" if run["rows_read"] is None else f"{run['rows_read']:,}"
         table.add_row(run["run_id"], run["command"], run["operation"], rows, _inline(counts), ended)
-    _wide().print(table)
+    wide().print(table)
 
 
 def story(told: Mapping[str, Any], *, as_json: bool) -> None:
     """One row, from its cells to its outcome."""
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
-    out = _wide()
+    out = wide()
     place = told["place"]
     sheet = f", sheet {place['sheet']}" if place["sheet"] else ""
     out.print(f"row {place['row']} of {place['source']}{sheet}, run {place['run_id']}", markup=False, style="bold")
@@ -286,87 +284,25 @@ def _request_line(request: Mapping[str, Any]) -> str:
     )
 
 
-def operations(name: str | None, *, as_json: bool) -> None:
-    """All operations, or one with its fields. Raises UserError for a name that is not known."""
-    if name is None:
-        _all_operations(as_json=as_json)
-        return
-    if name not in CATALOGUE:
-        raise UserError(f"no operation {name!r}{nearest(name, CATALOGUE)}; see: leads operations")
-    operation = CATALOGUE[name]
-    if as_json:
-        _print_json(_described(operation))
-        return
-    _print_operation(operation)
-
-
-def _all_operations(*, as_json: bool) -> None:
-    if as_json:
-        _print_json({"operations": [_described(op) for op in CATALOGUE.values()]})
-        return
-    table = Table("operation", "does", "in doubt", "what it is", box=None, pad_edge=False)
-    for op in CATALOGUE.values():
-        table.add_row(op.name, op.effect, op.settle, op.doc)
-    _wide().print(table)
-
-
-def _described(operation: Operation) -> dict[str, Any]:
-    return {
-        "name": operation.name,
-        "vendor": operation.vendor.name,
-        "path": operation.path,
-        "does": operation.effect,
-        "in_doubt": operation.settle,
-        "ledger": operation.ledger,
-        "doc": operation.doc,
-        "source": operation.source,
-        "fields": [{"name": f.name, "required": f.required, "rule": _rule(f), "doc": f.doc} for f in operation.fields],
-    }
-
-
-def _print_operation(operation: Operation) -> None:
-    out = _wide()
-    out.print(operation.name, style="bold", end="  ")
-    out.print(operation.doc, markup=False)
-    out.print(f"{operation.vendor.name}, {operation.path}; source: {operation.source}", markup=False, style="dim")
-    if operation.endpoint_grade is not Grade.A:
-        out.print("The vendor's document does not name this endpoint; other clients use it.", style="dim")
-    table = Table("field", "", "rule", "", box=None, pad_edge=False)
-    for field in operation.fields:
-        needed = "required" if field.required else "policy" if field.from_policy else ""
-        table.add_row(field.name, needed, _rule(field), field.doc)
-    if operation.custom:
-        table.add_row(f"{operation.custom.prefix}…", "", "spaces are sent as __", "custom fields of the campaign")
-    out.print(table)
-
-
-def _rule(field: Field) -> str:
-    parts = [f"≤ {field.max_length} characters"] if field.max_length else []
-    parts += [" | ".join(field.choices)] if field.choices else []
-    parts += [f"{field.number.least} to {field.number.most}"] if field.number else []
-    parts += [f"cleaned as {field.cleaner}"] if field.cleaner != "text" else []
-    return ", ".join(parts)
-
-
 def config(settings: Settings, origins: Mapping[str, str], *, as_json: bool) -> None:
     """Every setting, its value and where it came from; secrets are stars."""
     values = shown(settings)
     for vendor in {op.vendor.name: op.vendor for op in CATALOGUE.values()}.values():
         values[vendor.base_url_setting] = base_url(settings, vendor)
     if as_json:
-        _print_json({name: {"value": values[name], "from": origins[name]} for name in values})
+        print_json({name: {"value": values[name], "from": origins[name]} for name in values})
         return
     table = Table("setting", "value", "from", "", box=None, pad_edge=False)
     for name, value in values.items():
         table.add_row(name, value, origins[name], Settings.model_fields[name].description or "")
-    _wide().print(table)
+    wide().print(table)
 
 
 def doctor(checks: Iterable[Check], *, as_json: bool) -> int:
     """Each check as it ends, with what to do where it is not well; or all as one JSON object. Gives the exit code."""
     from pipeline.doctor import exit_code
 
-    out, told = _wide(), []
+    out, told = wide(), []
     for check in checks:
         told.append(check)
         if not as_json:
@@ -374,7 +310,7 @@ def doctor(checks: Iterable[Check], *, as_json: bool) -> int:
     code = exit_code(told)
     if as_json:
         shown = ("name", "level", "message", "next")
-        _print_json({"checks": [{name: getattr(check, name) for name in shown} for check in told], "exit_code": code})
+        print_json({"checks": [{name: getattr(check, name) for name in shown} for check in told], "exit_code": code})
     else:
         well = "nothing stands in the way of a load"
         out.print(f"exit code {code}: mend what is bad before a load" if code else well, style="bold")
@@ -393,10 +329,11 @@ def _check_lines(check: Check) -> Table:
     return grid
 
 
-def _wide() -> Console:
+def wide() -> Console:
     """A console that does not fold lines when stdout is a file or a pipe."""
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
-def _print_json(content: Mapping[str, Any]) -> None:
+def print_json(content: Mapping[str, Any]) -> None:
+    """One JSON object on stdout."""
     print(json.dumps(content, ensure_ascii=False, default=str))  # noqa: T201 the result itself

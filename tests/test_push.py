@@ -27,11 +27,11 @@ from pipeline.journal import JournalError, Scope, open_journal
 from pipeline.model import Held, Payload, Status
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push, Pushed
-from pipeline.retries import Duplicates, follows
+from pipeline.retries import Action, Case, Duplicates, follows
 from pipeline.signals import listening
 from pipeline.wire import Wire
 from schemas.dialedin import INSERT_LEAD, SEARCH_LEAD, UPDATE_LEAD
-from schemas.spec import Operation
+from schemas.spec import Operation, Settle
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 NO_LIMIT = ErrorLimit(None, 1.0)
@@ -809,3 +809,52 @@ def test_a_run_that_stops_leaves_doubts_unknown(push: Run) -> None:
     done = push([traceable(1), *(row(n) for n in range(2, 30))], vendor, search=Search({"C-1": [lead(1)]}))
     assert done.fates[1] == "unknown/read_timeout"
     assert max(vendor.times) < LIMITS.settle_seconds
+
+
+# The retry table, cell by cell
+
+ODD = dialer("Something strange has happened.")
+
+# What brings a row into each case: how the vendor answers it, and what a search then says.
+CASES: dict[Case, tuple[Sequence[Callable[[], Answer]], Sequence[Any]]] = {
+    Case.NEVER_SENT: ([REFUSED, OK], [ABSENT]),
+    Case.THROTTLED: ([THROTTLED, OK], [ABSENT]),
+    Case.IN_DOUBT: ([LOST, OK], [lead(1)]),
+    Case.MAYBE_REFUSED: ([ODD, OK], [lead(1)]),
+    Case.DUPLICATE_AFTER_DOUBT: ([LOST, DUPLICATE], [ABSENT, ABSENT, lead(1)]),
+    Case.FOUND: ([LOST], [lead(1)]),
+    Case.SEARCH_UNCLEAR: ([LOST], [text("<html>Proxy Error</html>", 502)]),
+    Case.NOT_FOUND: ([LOST, OK], [ABSENT]),
+    Case.MAYBE_REFUSED_NOT_FOUND: ([ODD, OK], [ABSENT]),
+    Case.DUPLICATE_NOT_FOUND: ([LOST, DUPLICATE], [ABSENT]),
+}
+AFTER_ANOTHER_REQUEST = (Case.DUPLICATE_AFTER_DOUBT, Case.DUPLICATE_NOT_FOUND)
+NEVER_SETTLED = replace(INSERT_LEAD, settle=Settle.NEVER, lookup=None)
+CELLS = [
+    pytest.param(operation, mode, case, id=f"{operation.settle}-{mode}-{case}")
+    for operation in (INSERT_LEAD, UPDATE_LEAD, NEVER_SETTLED)
+    for mode in Duplicates
+    for case in follows(operation, mode)
+    # What is not sent again after a doubt meets no duplicate of itself.
+    if case not in AFTER_ANOTHER_REQUEST or (mode is not Duplicates.DIALED and operation is not NEVER_SETTLED)
+]
+
+
+@pytest.mark.parametrize(("operation", "mode", "case"), CELLS)
+def test_a_push_acts_by_the_retry_table(push: Run, operation: Operation, mode: Duplicates, case: Case) -> None:
+    """What is done with a row in each case is what the table says for its operation and its duplicates."""
+    answers, found = CASES[case]
+    vendor, search = Vendor({1: answers}), Search({"C-1": found})
+    search_there = None if operation.lookup is None else search
+    done = push([traceable(1)], vendor, operation=operation, search=search_there, duplicates=mode)
+    requests, fate = vendor.requests[1], done.fates[1].partition("/")[0]
+    match follows(operation, mode)[case]:
+        case Action.SEND_AGAIN:
+            assert requests == 2
+        case Action.LOOK_UP:
+            assert search.asked
+            assert search.asked[-1][0] > vendor.times[-1]
+            assert (fate, done.rows[1]["reconciled"]) == ("accepted", True)
+        case ended:
+            assert fate == ended.value
+            assert requests == (2 if case in AFTER_ANOTHER_REQUEST else 1)

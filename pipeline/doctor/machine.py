@@ -65,7 +65,7 @@ def in_doubt(visit: Visit) -> Finding:
     if not unsettled + sending:
         return ok(f"account {visit.account}: no row is in doubt")
     rows = f"in doubt: {unsettled:,}; under way, or left so by a run that died: {sending:,}"
-    return warn(f"account {visit.account}: rows {rows}", "load their lists again: what is in doubt is looked up first")
+    return warn(f"account {visit.account}: rows {rows}", "leads reconcile RUN, or load their lists again")
 
 
 def _in_doubt(database: sa.Engine, scope: str) -> tuple[int, int]:

@@ -1,0 +1,104 @@
+"""What an operation is, as people read it: its fields and rules, and what follows where a call has no verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.mapping import nearest
+from pipeline.model import UserError
+from pipeline.retries import CASES, Duplicates, follows
+from pipeline.screen import print_json, wide
+from schemas.catalogue import CATALOGUE
+from schemas.spec import Field, Grade, Operation
+
+
+def operations(name: str | None, *, as_json: bool) -> None:
+    """All operations, or one with its fields. Raises UserError for a name that is not known."""
+    if name is None:
+        _all_operations(as_json=as_json)
+        return
+    if name not in CATALOGUE:
+        raise UserError(f"no operation {name!r}{nearest(name, CATALOGUE)}; see: leads operations")
+    operation = CATALOGUE[name]
+    if as_json:
+        print_json(_described(operation))
+        return
+    _print_operation(operation)
+
+
+def _all_operations(*, as_json: bool) -> None:
+    if as_json:
+        print_json({"operations": [_described(op) for op in CATALOGUE.values()]})
+        return
+    table = Table("operation", "does", "in doubt", "what it is", box=None, pad_edge=False)
+    for op in CATALOGUE.values():
+        table.add_row(op.name, op.effect, op.settle, op.doc)
+    wide().print(table)
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    return {
+        "name": operation.name,
+        "vendor": operation.vendor.name,
+        "path": operation.path,
+        "does": operation.effect,
+        "in_doubt": operation.settle,
+        "ledger": operation.ledger,
+        "retries": {mode.value: dict(follows(operation, mode)) for mode in Duplicates},
+        "doc": operation.doc,
+        "source": operation.source,
+        "fields": [{"name": f.name, "required": f.required, "rule": _rule(f), "doc": f.doc} for f in operation.fields],
+    }
+
+
+def _print_operation(operation: Operation) -> None:
+    out = wide()
+    out.print(operation.name, style="bold", end="  ")
+    out.print(operation.doc, markup=False)
+    out.print(f"{operation.vendor.name}, {operation.path}; source: {operation.source}", markup=False, style="dim")
+    if operation.endpoint_grade is not Grade.A:
+        out.print("The vendor's document does not name this endpoint; other clients use it.", style="dim")
+    table = Table("field", "", "rule", "", box=None, pad_edge=False)
+    for field in operation.fields:
+        needed = "required" if field.required else "policy" if field.from_policy else ""
+        table.add_row(field.name, needed, _rule(field), field.doc)
+    if operation.custom:
+        table.add_row(f"{operation.custom.prefix}…", "", "spaces are sent as __", "custom fields of the campaign")
+    out.print(table)
+    _print_retries(out, operation)
+
+
+def _print_retries(out: Console, operation: Operation) -> None:
+    """The operation's part of the retry table; what is the same whatever a duplicate does stands in one column."""
+    headings = _headings(operation)
+    columns = [follows(operation, mode) for mode in headings]
+    table = Table("what came back", *headings.values(), box=None, pad_edge=False)
+    for case, words in CASES.items():
+        if any(case in column for column in columns):
+            table.add_row(words, *(column[case] for column in columns))
+    how = f" A look-up is {operation.lookup.name}." if operation.lookup else ""
+    out.print(f"\nWhat follows where a call has no verdict.{how}", markup=False)
+    out.print(table)
+
+
+def _headings(operation: Operation) -> dict[Duplicates, str]:
+    """The modes between which the operation tells, as its user sets them."""
+    if operation.stores_again is None:
+        return {Duplicates.SUPPRESSED: "then"}
+    name, value = operation.stores_again
+    return {
+        Duplicates.SUPPRESSED: f"{name} not {value}",
+        Duplicates.STORED: f"{name} {value}",
+        Duplicates.DIALED: f"{name} {value}, dialing",
+    }
+
+
+def _rule(field: Field) -> str:
+    parts = [f"≤ {field.max_length} characters"] if field.max_length else []
+    parts += [" | ".join(field.choices)] if field.choices else []
+    parts += [f"{field.number.least} to {field.number.most}"] if field.number else []
+    parts += [f"cleaned as {field.cleaner}"] if field.cleaner != "text" else []
+    return ", ".join(parts)
