@@ -18,6 +18,7 @@ from pipeline import people, records
 from pipeline.feed import Batch
 from pipeline.folder import RunFolder
 from pipeline.job import Job
+from pipeline.journal import Scope
 from pipeline.ledger import Decision, Entry, decide
 from pipeline.model import Held, Payload, Status
 from pipeline.records import Own
@@ -145,7 +146,7 @@ class Outgoing:
         own = self._own(number, valid)
         valid = valid.filter(pa.array(self._are_chosen(valid["row"].to_pylist(), own), pa.bool_()))
         barred = self.suppressed.among(valid["phone"])
-        return _Rows(number, valid, barred, own, self._entries(valid["row_key"].to_pylist()))
+        return _Rows(number, valid, barred, own, self._entries(valid))
 
     def _own(self, number: int, rows: pa.Table) -> dict[int, Own]:
         if self.choice is Choice.ALL or not rows.num_rows:
@@ -158,12 +159,27 @@ class Outgoing:
             return [row in own and own[row].status == Status.UNKNOWN for row in rows]
         return [row not in own or own[row].status in _OPEN for row in rows]
 
-    def _entries(self, keys: Sequence[str]) -> dict[str, list[Entry]]:
+    def _entries(self, rows: pa.Table) -> dict[str, list[Entry]]:
+        """What the ledger knows, by row key; by identifier where the latest payload for it counts."""
+        run_id = self.run.run_id
         if self.job.again:
             return {}
-        # Where the latest payload counts, it may have been a later row of this very run.
-        looks_at_itself = self.choice is not Choice.ALL and self.job.operation.ledger is LedgerRule.LAST_PAYLOAD
-        return records.entries(self.state, None if looks_at_itself else self.run.run_id, keys)
+        if self.job.operation.ledger is not LedgerRule.LAST_PAYLOAD:
+            return records.entries(self.state, run_id, rows["row_key"].to_pylist())
+        others = run_id if self.choice is Choice.ALL else None  # it may have been a later row of this very run
+        if not self._by_identifier:
+            return records.entries(self.state, others, rows["row_key"].to_pylist())
+        scope = Scope(run_id, self.job.scope, self.job.operation.name)
+        return records.entries_of_identifiers(self.state, others, scope, rows["identifier"].to_pylist())
+
+    @property
+    def _by_identifier(self) -> bool:
+        """Whether the latest payload for an identifier counts, whatever campaign or ClientId it sets besides.
+
+        Not where a file may hold several rows of one identifier: there the key tells them apart.
+        """
+        kept = self.job.mapping.policy.duplicates_in_file == "keep"
+        return self.job.operation.ledger is LedgerRule.LAST_PAYLOAD and not kept
 
     def _batch(self, rows: _Rows) -> Batch:
         payloads = _payloads(rows.number, rows.valid)
@@ -172,7 +188,8 @@ class Outgoing:
         going: list[Payload] = []
         held: list[Held] = []
         for payload, barred in zip(payloads, rows.barred, strict=True):
-            past, entries = rows.own.get(payload.row), rows.known.get(payload.row_key, [])
+            past = rows.own.get(payload.row)
+            entries = rows.known.get(payload.identifier if self._by_identifier else payload.row_key, [])
             if past is not None and past.status == Status.UNKNOWN and self.job.operation.settle is not Settle.REPEAT:
                 going += self._doubted(payload, past, entries, barred=bool(barred))
             elif barred:

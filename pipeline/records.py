@@ -167,15 +167,33 @@ def entries(state: sa.Engine, run_id: str | None, keys: Sequence[str]) -> dict[s
 
     `run_id` is left out, so that a run does not meet its own rows; None: all runs.
     """
+    return _entries(state, run_id, SENDS.c.row_key, keys)
+
+
+def entries_of_identifiers(
+    state: sa.Engine, run_id: str | None, scope: Scope, identifiers: Sequence[str]
+) -> dict[str, list[Entry]]:
+    """The same by identifier, of one account and operation: whatever else was in the key."""
+    mine = (SENDS.c.account == scope.account, SENDS.c.operation == scope.operation)
+    return _entries(state, run_id, SENDS.c.identifier, identifiers, *mine)
+
+
+def _entries(
+    state: sa.Engine,
+    run_id: str | None,
+    column: sa.Column[str],
+    values: Sequence[str],
+    *where: sa.ColumnElement[bool],
+) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
-    columns = (SENDS.c.row_key, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, SENDS.c.first_sent_at)
+    columns = (column, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, SENDS.c.first_sent_at)
+    others = where if run_id is None else (*where, SENDS.c.run_id != run_id)
     with state.connect() as connection:
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            some = keys[start : start + _KEYS_AT_ONCE]
-            query = sa.select(*columns).where(SENDS.c.row_key.in_(some))
-            query = query if run_id is None else query.where(SENDS.c.run_id != run_id)
-            for key, run, status, digest, sent_at in connection.execute(query.order_by(SENDS.c.first_sent_at)):
-                found.setdefault(key, []).append(Entry(run, status, digest, sent_at or 0))
+        for start in range(0, len(values), _KEYS_AT_ONCE):
+            some = column.in_(values[start : start + _KEYS_AT_ONCE])
+            query = sa.select(*columns).where(some, column != "", *others).order_by(SENDS.c.first_sent_at)
+            for value, run, status, digest, sent_at in connection.execute(query):
+                found.setdefault(value, []).append(Entry(run, status, digest, sent_at or 0))
     return found
 
 

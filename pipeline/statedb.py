@@ -59,6 +59,12 @@ sa.Index(
 
 # The ledger: what earlier runs did with a key, and with a person.
 sa.Index("sends_of_a_key", SENDS.c.row_key)
+sa.Index(
+    "sends_of_an_identifier",
+    SENDS.c.identifier,
+    sqlite_where=SENDS.c.identifier != "",
+    postgresql_where=SENDS.c.identifier != "",
+)
 sa.Index("sends_of_a_phone", SENDS.c.phone, sqlite_where=SENDS.c.phone != "", postgresql_where=SENDS.c.phone != "")
 
 # Valid rows that were held back on purpose, decided at send time.

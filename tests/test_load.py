@@ -1063,3 +1063,20 @@ def test_a_second_run_is_refused_while_one_sends(leads: Leads, account: Account,
         assert "run other" in result.err
         assert leads("check", simple(1), "-m", "simple.toml", env=account.env).code == 0
     assert leads("load", simple(1), "-m", "simple.toml", env=account.env).code == 0
+
+
+def test_an_update_that_goes_back_to_an_older_campaign_is_sent(leads: Leads, home: Path, account: Account) -> None:
+    """What counts is the latest payload for the lead, not for the lead in that campaign."""
+    account.insert(phone(1), ClientId="C-1")
+    mapping = """operation = "UpdateLead"
+[fields]
+SearchField = { value = "ClientId" }
+Identifier = "Id"
+Campaign = "Campaign"
+"""
+    write(home / "move.toml", mapping)
+    for campaign in ("Demo", "Spring Renewals", "Demo"):
+        path = write_csv(home / "move.csv", [["Id", "Campaign"], ["C-1", campaign]])
+        result = leads("load", path, "-m", "move.toml", "--json", env=account.env)
+        assert result.fates == {2: "accepted"}
+        assert account.leads()[phone(1)]["Campaign"] == campaign

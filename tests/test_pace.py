@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.model import Payload, Status, UserError
-from pipeline.pace import ErrorLimit, Halt, Turnstile, Watch, backoff_seconds, claims
+from pipeline.model import Judgement, Payload, Status, UserError
+from pipeline.pace import ErrorLimit, Halt, Turnstile, Watch, Window, backoff_seconds, claims
 from schemas.spec import Verdict
 
 
@@ -287,3 +287,53 @@ def test_refusals_beside_a_call_that_was_answered_are_no_unreachable_vendor() ->
     assert watch.end.exit_code == 75
     watch.saw_attempt(Verdict.ACCEPTED, 200)
     assert watch.end.exit_code == 3
+
+
+# --- how many calls may be under way
+
+GOOD = Judgement(Verdict.ACCEPTED, "ok", http_status=200)
+TROUBLE = [
+    Judgement(Verdict.THROTTLED, "throttled", http_status=429),
+    Judgement(Verdict.IN_DOUBT, "http_502", http_status=502),
+    Judgement(Verdict.IN_DOUBT, "read_timeout"),
+    Judgement(Verdict.IN_DOUBT, "dialer_timeout", http_status=200, still_at_work=True),
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLE, ids=lambda judgement: judgement.code)
+def test_trouble_halves_the_calls_under_way_once_for_all_that_were(trouble: Judgement) -> None:
+    """Eight calls that were on their way together and fail say the same thing: four may go, and not none."""
+    window = Window(8)
+    for _ in range(8):
+        window.saw(trouble, began=0.0, ended=1.0)
+    assert window.size == 4
+    window.saw(trouble, began=1.0, ended=2.0)
+    assert window.size == 2
+
+
+def test_calm_lets_one_more_go_after_as_many_good_calls_as_may() -> None:
+    """It creeps up, and never above what was allowed."""
+    window = Window(4)
+    window.saw(TROUBLE[0], began=0.0, ended=1.0)
+    sizes = []
+    for _ in range(12):
+        window.saw(GOOD, began=2.0, ended=3.0)
+        sizes.append(window.size)
+    assert sizes == [2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 4]
+
+
+@given(st.integers(1, 50), st.lists(st.tuples(st.sampled_from([GOOD, *TROUBLE]), st.floats(0, 10))))
+def test_at_least_one_call_and_never_more_than_allowed(most: int, calls: list[tuple[Judgement, float]]) -> None:
+    window, now = Window(most), 0.0
+    for judgement, seconds in calls:
+        window.saw(judgement, now, now + seconds)
+        now += seconds / 2
+        assert 1 <= window.size <= most
+
+
+def test_a_refusal_says_nothing_of_the_pace() -> None:
+    """A dialer that answers, whatever it says, is not overloaded; an address that refuses is not, either."""
+    window = Window(8)
+    for verdict in (Verdict.REJECTED, Verdict.DUPLICATE, Verdict.CREDENTIALS, Verdict.NOT_DELIVERED):
+        window.saw(Judgement(verdict, "code", http_status=200), 0.0, 1.0)
+    assert window.size == 8
