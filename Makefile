@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench clean lock
+.PHONY: setup demo test soak check bench clean lock
 
 setup: $(BIN)/leads
 
@@ -18,6 +18,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for.
+soak: setup
+	$(BIN)/python tests/soak.py
 
 check: setup
 	$(BIN)/ruff check .

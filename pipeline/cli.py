@@ -48,7 +48,7 @@ def main() -> None:
         code = error.exit_code
     except JournalError as error:
         click.echo(
-            f"leads: {error}\nNothing was sent that it does not hold. Free the disk, then: leads show --rebuild",
+            f"leads: {error}\nNothing was sent that it does not hold. Make room on its disk, then: leads resume",
             err=True,
         )
         code = 70
@@ -123,6 +123,7 @@ def cli() -> None:
 @click.option("--limit", type=click.IntRange(min=0), metavar="N", help="Send N rows at most.")
 @click.option("--again", is_flag=True, help="Send also what earlier runs have delivered.")
 @click.option("--verify", metavar="N|N%", help="Read so many accepted rows back, and compare what is stored.")
+@click.option("--update-all", is_flag=True, help="UpsertLead: where several leads match a row, update all of them.")
 @click.option("--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, read them back, then the rest.")
 @_consenting
 @_common
@@ -238,6 +239,47 @@ def explain(run: str, number: int, source: str | None, **given: Any) -> None:
     settings = _settings(given)
     found = folder.find(settings.runs, run)
     screen.story(explain.story(found, number, source, given["state"]), as_json=given["as_json"])
+
+
+@cli.command()
+@click.option("--older-than", required=True, metavar="AGE", help="Remove runs that began longer ago: 36h, 90d, 12w.")
+@click.option("--in-doubt", is_flag=True, help="Remove also runs of which nobody knows what was delivered.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@_common
+def prune(older_than: str, in_doubt: bool, dry_run: bool, **given: Any) -> None:
+    """Removes old runs: their folders, and what the ledger knows of them.
+
+    What a removed run delivered is not known any more: the same list, loaded again, would be sent again. Runs with rows
+    in doubt stay, and so do all runs of an account while another run is sending to it.
+    """
+    from pipeline import prune, screen, statedb
+    from pipeline.delivery import utc_now
+
+    settings = _settings(given)
+    before = utc_now() - prune.age(older_than)
+    state = statedb.engine(settings.state)
+    told = prune.prune(settings.runs, state, before, in_doubt=in_doubt, dry_run=dry_run)
+    screen.pruned(told, as_json=given["as_json"])
+
+
+@cli.command()
+@click.argument("phone")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and change nothing.")
+@_common
+def forget(phone: str, dry_run: bool, **given: Any) -> None:
+    """Removes a person by PHONE from all runs and the ledger, and marks the phone as not to be contacted.
+
+    Every row that holds the phone, in any cell and any spelling, loses its values. Your own files and the dialer are
+    not touched. While a run is sending, nothing is done: exit code 6. Let no check and no search run meanwhile, either.
+    """
+    from pipeline import forget, screen, statedb
+    from pipeline.delivery import micros, utc_now
+
+    settings = _settings(given)
+    digits = forget.phone_of(phone)
+    state = statedb.engine(settings.state)
+    told = forget.forget(digits, settings.runs, state, micros(utc_now()), dry_run=dry_run)
+    screen.forgotten(told, phone, as_json=given["as_json"])
 
 
 @cli.command()
@@ -361,6 +403,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         again=given.get("again", False),
         verify=Sample.parse(given["verify"]) if given.get("verify") else None,
         canary=given.get("canary"),
+        update_all=given.get("update_all", False),
         encoding=given["encoding"],
         sheet=given["sheet"],
     )

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline import mapping, people, records, run, source
+from pipeline import mapping, people, records, run, source, stages
 from pipeline.earlier import Selection
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
@@ -41,8 +41,6 @@ def resume(earlier: RunFolder, given: Given, world: World) -> Summary:
         for of in earlier.read_json("manifest.json")["sources"]:
             source.check_unchanged(Path(of["path"]), of["sha256"], of["size"])
     _check_age(job, earlier, given, world)
-    if not earlier.has_sent:
-        return run.load(job, world, earlier)
     return _go_on(job, earlier, world, Choice.OPEN, may_resend=True)
 
 
@@ -59,11 +57,14 @@ def reconcile(earlier: RunFolder, given: Given, world: World) -> Summary:
 
 
 def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_resend: bool) -> Summary:
-    with run.opened(job, world) as line:
+    stages.check(job)
+    with run.opened(job, world) as line, line.locked(earlier):
+        if not earlier.has_sent:  # looked at under the lock: else it may be about to send
+            earlier.remove_parts()
+            return line.load(earlier)
         records.check_knows(line.state, earlier.run_id)
-        with line.locked(earlier):
-            records.reopen(line.state, earlier.run_id)
-            return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
+        records.reopen(line.state, earlier.run_id)
+        return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ def _job(earlier: RunFolder, given: Given) -> Job:
         sheet=options["sheet"],
         verify=Sample.parse(options["verify"]) if options["verify"] else None,
         canary=options["canary"],
+        update_all=options.get("update_all", False),
         parent=manifest["parent"],
         selection=selection,
         fresh_at=manifest["fresh_at"],

@@ -16,10 +16,12 @@ import httpx
 from aiolimiter import AsyncLimiter
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
+from pipeline import doubt
+from pipeline.doubt import Sighting
 from pipeline.model import Judgement, Outcome, Payload, Prior, Request, Status
 from pipeline.pace import Watch, Window, backoff_seconds
 from pipeline.replies import judge
-from pipeline.retries import Action, Follows, case_of, follows
+from pipeline.retries import Action, Case, Follows, case_of, follows
 from pipeline.wire import Wire, judge_failure
 from schemas.spec import Operation, Verdict
 
@@ -199,9 +201,31 @@ class Delivery:
         self.was_in_doubt = self._prior.in_doubt or payload.doubted_at is not None
 
     @property
+    def attempts(self) -> int:
+        """How many requests were made."""
+        return self._attempts
+
+    @property
     def attempts_left(self) -> bool:
         """Whether it may be requested once more."""
         return self._attempts < self._sender.attempts
+
+    @property
+    def can_be_looked_up(self) -> bool:
+        """Whether a search can tell what became of it."""
+        return self._endpoint.follows[Case.IN_DOUBT] is Action.LOOK_UP and self.payload.client_id != ""
+
+    async def look(self, search: Endpoint) -> Sighting:
+        """What one search says of it, while it is in doubt."""
+        body = doubt.search_form(search.operation, self.payload)
+        answer = await Delivery(self._sender, search, self.payload, body, self.trail).outcome()
+        self.trail.tell()
+        return doubt.sighting(answer.judgement, self.payload)
+
+    def found(self, doubtful: Outcome) -> Outcome:
+        """What its doubtful outcome becomes where a look has shown that it has arrived."""
+        judgement = replace(doubtful.judgement, verdict=Verdict.ACCEPTED, message="found by a search")
+        return replace(doubtful, status=Status.ACCEPTED, code="ok", judgement=judgement, reconciled=True)
 
     async def outcome(self) -> Outcome:
         """The outcome after the last attempt. UNKNOWN means in doubt."""
@@ -267,7 +291,7 @@ class Delivery:
 
     def outcome_of(self, status: Status, judgement: Judgement, latency_ms: float | None = None) -> Outcome:
         """An outcome with this row's count of attempts."""
-        attempts = self._prior.attempts + self._attempts
+        attempts = self._prior.attempts + self.attempts
         return Outcome(status, judgement.code, judgement, attempts, latency_ms, sent=self._left)
 
     def interrupted(self) -> Outcome:

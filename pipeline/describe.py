@@ -44,6 +44,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "name": operation.name,
         "vendor": operation.vendor.name,
         "path": operation.path,
+        "made_of": [part.name for part in _parts_of(operation)] if operation.composed else [],
         "does": operation.effect,
         "in_doubt": operation.settle,
         "ledger": operation.ledger,
@@ -58,9 +59,10 @@ def _print_operation(operation: Operation) -> None:
     out = wide()
     out.print(operation.name, style="bold", end="  ")
     out.print(operation.doc, markup=False)
-    out.print(f"{operation.vendor.name}, {operation.path}; source: {operation.source}", markup=False, style="dim")
-    if operation.endpoint_grade is not Grade.A:
-        out.print("The vendor's document does not name this endpoint; other clients use it.", style="dim")
+    for part in _parts_of(operation):
+        out.print(f"{part.vendor.name}, {part.path}; source: {part.source}", markup=False, style="dim")
+        if part.endpoint_grade is not Grade.A:
+            out.print("The vendor's document does not name this endpoint; other clients use it.", style="dim")
     table = Table("field", "", "rule", "", box=None, pad_edge=False)
     for field in operation.fields:
         needed = "required" if field.required else "policy" if field.from_policy else ""
@@ -69,6 +71,12 @@ def _print_operation(operation: Operation) -> None:
         table.add_row(f"{operation.custom.prefix}…", "", "spaces are sent as __", "custom fields of the campaign")
     out.print(table)
     _print_retries(out, operation)
+
+
+def _parts_of(operation: Operation) -> tuple[Operation, ...]:
+    """The vendor's operations that are called: itself, or those of which it is composed."""
+    made_of = operation.composed
+    return (operation,) if made_of is None else (made_of.search, made_of.insert, made_of.update)
 
 
 def _print_retries(out: Console, operation: Operation) -> None:
@@ -80,7 +88,8 @@ def _print_retries(out: Console, operation: Operation) -> None:
         if any(case in column for column in columns):
             table.add_row(words, *(column[case] for column in columns))
     how = f" A look-up is {operation.lookup.name}." if operation.lookup else ""
-    out.print(f"\nWhat follows where a call has no verdict.{how}", markup=False)
+    which = "a call" if operation.composed is None else "its insert (a search or an update is sent again)"
+    out.print(f"\nWhat follows where {which} has no verdict.{how}", markup=False)
     out.print(table)
 
 

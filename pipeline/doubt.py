@@ -22,6 +22,7 @@ class Sighting(StrEnum):
     """What one search says of one row."""
 
     OURS = "ours"  # a lead with its ClientId and its phone
+    THERE = "there"  # a lead that it is about, and that may have been there before it
     NOBODY = "nobody"
     UNCLEAR = "unclear"  # no answer, or a lead that may not be ours
 
@@ -62,10 +63,15 @@ def sighting(answer: Judgement, payload: Payload) -> Sighting:
 
 
 def our_leads(answer: Judgement, payload: Payload) -> list[dict[str, Any]]:
-    """The leads in the answer that have the row's ClientId and its phone. Numbers are texts, as they came."""
+    """The leads in the answer that have the row's ClientId and its phone."""
+    return [lead for lead in leads_in(answer) if _is_ours(lead, payload)]
+
+
+def leads_in(answer: Judgement) -> list[Any]:
+    """The leads in the answer; none where it has no details. Numbers are texts, as they came."""
     found = json.loads(answer.result, parse_int=str, parse_float=str) if answer.result else {}
     leads = found.get("Leads") if isinstance(found, dict) else None
-    return [lead for lead in leads if _is_ours(lead, payload)] if isinstance(leads, list) else []
+    return leads if isinstance(leads, list) else []
 
 
 def _is_ours(lead: Any, payload: Payload) -> bool:
@@ -74,10 +80,15 @@ def _is_ours(lead: Any, payload: Payload) -> bool:
     return str(lead.get("ClientId")) == payload.client_id and str(lead.get("PrimaryPhone")) == payload.phone
 
 
+_CASE_OF = {
+    Sighting.OURS: Case.FOUND,
+    Sighting.THERE: Case.THERE,
+    Sighting.UNCLEAR: Case.SEARCH_UNCLEAR,
+}
+
+
 def next_step(doubt: Judgement, looks: Sequence[Sighting], follows: Follows) -> Action:
     """What follows from the looks so far, the last of them new; `LOOK_UP` means once more."""
-    if looks[-1] is Sighting.OURS:
-        return follows[Case.FOUND]
-    if looks[-1] is Sighting.UNCLEAR:
-        return follows[Case.SEARCH_UNCLEAR]
+    if looks[-1] is not Sighting.NOBODY:
+        return follows[_CASE_OF[looks[-1]]]
     return Action.LOOK_UP if len(looks) < LOOKS else follows[retries.not_found(doubt)]

@@ -35,7 +35,6 @@ def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
     """Writes the report, the rejected files and the summary. Every row that was read is in the report once."""
     manifest = run.read_json("manifest.json")
     counts, repairs = _write_report(run, manifest, ending)
-    by_status = report.by_status(counts)
     summary = Summary(
         run_id=run.run_id,
         command=manifest["command"],
@@ -43,10 +42,7 @@ def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
         target=manifest["to"],
         sources=[source["name"] for source in manifest["sources"]],
         rows_read=sum(counts.values()),
-        counts=by_status,
-        codes={f"{status}/{code}": n for (status, code), n in sorted(counts.items(), key=str) if code},
-        repairs=report.by_rule(repairs),
-        lossy=sum(cells for (_, lossless), cells in repairs.items() if not lossless),
+        **report.totals(counts, repairs),
         report=str(run.results),
         rejected=[str(path) for path in _write_rejected(run, manifest)],
         exit_code=exit_code(counts, ending.sent),
@@ -172,6 +168,6 @@ def _to_mend(run: RunFolder, manifest: dict[str, Any], number: int) -> Iterator[
     with pq.ParquetFile(run.results) as results:
         for group, (of, path) in enumerate(_in_order(run, manifest)):
             if of == number:
-                told = results.read_row_group(group, columns=["status", "problems", "message"])
+                told = results.read_row_group(group, columns=["status", "code", "problems", "message"])
                 if report.some_need_mending(told):
                     yield report.needs_mending(pq.read_table(path), told, manifest["sources"][number]["fields"])

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.model import DiskError, UserError
 
 PART = "{source:03d}-{part:06d}.parquet"
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9_.]+-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,11 @@ class RunFolder:
 
     def write_part(self, source: int, part: int, table: pa.Table) -> None:
         """Writes one part; it is on disk when this returns."""
-        with replacing(self.parts / PART.format(source=source, part=part)) as file:
+        self.replace_part(self.parts / PART.format(source=source, part=part), table)
+
+    def replace_part(self, path: Path, table: pa.Table) -> None:
+        """Writes the part at `path`, replacing an earlier one whole."""
+        with replacing(path) as file:
             pq.write_table(
                 table,
                 file,
@@ -104,19 +109,35 @@ class RunFolder:
     def log(self, event: str, **facts: object) -> None:
         """Appends one line to run.log.jsonl. Never a payload, never a credential."""
         line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **facts}
-        fd = os.open(self.path / "run.log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(fd, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+        path = self.path / "run.log.jsonl"
+        with _writing(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(fd, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
 
-    def emptied(self) -> RunFolder:
-        """The folder of a run that sent nothing, without its parts: they may not all be there."""
+    def remove_parts(self) -> None:
+        """Removes the parts of a run that sent nothing: they may not all be there."""
         shutil.rmtree(self.parts, ignore_errors=True)
         self.parts.mkdir(mode=0o700)
-        return self
 
     def remove(self) -> None:
-        """Removes the folder of a run that never began."""
-        shutil.rmtree(self.path)
+        """Removes the folder: its manifest first, so that what a crash leaves of it is no run any more."""
+        with _removing(self.path):
+            (self.path / "manifest.json").unlink(missing_ok=True)
+            shutil.rmtree(self.path)
+
+    def remove_leftovers(self) -> None:
+        """Removes what only a dead process can have left: what it spooled, and files that it had half written."""
+        with _removing(self.path):
+            for path in [*self.path.glob(".*.tmp"), *self.parts.glob(".*.tmp")]:
+                path.unlink()
+            if (self.path / "spool").exists():
+                shutil.rmtree(self.path / "spool")
+
+    @property
+    def size_bytes(self) -> int:
+        """What its files hold."""
+        return sum(path.lstat().st_size for path in self.path.rglob("*") if not path.is_dir())
 
 
 def _numbers(part: Path) -> tuple[int, int]:
@@ -128,9 +149,14 @@ def _numbers(part: Path) -> tuple[int, int]:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when it is whole and on disk; the name is on disk afterwards, too."""
+    with _writing(path), _written(path) as file:
+        yield file
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with _written(path) as file:
-            yield file
+        yield
     except OSError as error:
         raise DiskError(f"{path}: can't be written: {error.strerror or error}") from None
 
@@ -145,6 +171,14 @@ def _written(path: Path) -> Iterator[IO[bytes]]:
         os.fsync(file.fileno())
     temporary.replace(path)
     _sync(path.parent)
+
+
+@contextmanager
+def _removing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{path}: can't be removed: {error.strerror or error}; see whose it is") from None
 
 
 def _sync(directory: Path) -> None:
@@ -175,6 +209,12 @@ def all_runs(runs: Path) -> list[RunFolder]:
     """Every run under `runs`, oldest first."""
     found = {RunFolder(path): _started_at(path) for path in runs.glob("*")}
     return sorted((run for run, at in found.items() if at), key=lambda run: (found[run], run.run_id))
+
+
+def dead_at_birth(runs: Path) -> list[RunFolder]:
+    """Folders that hold no run, since their process died before it had read its files, or while it removed one."""
+    named = [path for path in sorted(runs.glob("*")) if _ID.fullmatch(path.name) and path.is_dir()]
+    return [RunFolder(path) for path in named if not (path / "manifest.json").exists()]
 
 
 def _started_at(path: Path) -> str:

@@ -58,6 +58,7 @@ class Job:
     sheet: str | None = None
     verify: Sample | None = None  # how many accepted rows are read back
     canary: int | None = None  # so many rows go first, and are read back before the others follow
+    update_all: bool = False  # where several leads match a row, all of them are updated
     parent: str | None = None  # id of the run whose rows go once more
     selection: Selection | None = None
     fresh_at: str | None = None  # ISO 8601: when these rows were first read; None: now
@@ -70,11 +71,6 @@ class Job:
         return self.files[0].stem
 
     @property
-    def fresh_micros(self) -> int | None:
-        """`fresh_at` in microseconds since 1970."""
-        return None if self.fresh_at is None else int(datetime.fromisoformat(self.fresh_at).timestamp() * 1_000_000)
-
-    @property
     def options(self) -> dict[str, Any]:
         """What was asked for besides the settings: how a later command goes on with the run."""
         return {
@@ -84,6 +80,7 @@ class Job:
             "sheet": self.sheet,
             "verify": self.verify and str(self.verify),
             "canary": self.canary,
+            "update_all": self.update_all,
             "only": self.selection and list(self.selection.only),
             "max_contacts": self.consent.max_contacts,
             "dial_non_callables": self.consent.dial_non_callables,
@@ -93,8 +90,11 @@ class Job:
     def lookup(self) -> Operation | None:
         """The search that settles a doubt, where a lead that it finds can only be ours.
 
-        It can't where rows go out again on purpose, or where several rows of a file may share a mapped ClientId.
+        It can't where rows go out again on purpose, or where several rows of a file may share a mapped ClientId; unless
+        nobody was there before the row was inserted.
         """
+        if self.operation.composed is not None:
+            return self.operation.lookup
         kept = self.mapping.policy.duplicates_in_file == "keep" and self.operation.client_id in self.mapping.fields
         return None if self.again or kept else self.operation.lookup
 

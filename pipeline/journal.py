@@ -58,7 +58,9 @@ _SQL = {
     " result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL),"
     " reconciled=?"
     " WHERE run_id=? AND source=? AND row=?",
-    _RESTATE: "UPDATE sends SET status=?, code=?, message=?, result=?, lead_id=?, reconciled=?, settled_at=?"
+    # What is stored as it was sent keeps its code, unless an earlier reading said otherwise.
+    _RESTATE: "UPDATE sends SET status=?, code=coalesce(?, nullif(code, 'stored_differently'), 'ok'), message=?,"
+    " result=?, lead_id=?, reconciled=?, settled_at=?"
     " WHERE run_id=? AND source=? AND row=? AND state='settled'",
     _NOTE: "INSERT INTO requests"
     " (run_id, source, row, number, operation, sent_at, code, http_status, reply, latency_ms)"
@@ -74,7 +76,7 @@ class Restated:
     """What reading a settled row back has found."""
 
     status: Status
-    code: str
+    code: str | None  # None: as it was
     message: str
     result: str
     lead_id: str | None

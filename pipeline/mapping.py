@@ -190,10 +190,28 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str]) -> Plan:
     if mapping.unmapped == "custom":
         fields |= _custom_fields(operation, left, fields, name)
     notes = (f"columns not sent: {', '.join(left)}",) if left and mapping.unmapped == "ignore" else ()
+    fields = _with_identity(operation, fields, name)
     if token is not None:
         fields = {field: _letting_through(origin, token) for field, origin in fields.items()}
     assignments = _assignments(operation, fields, name)
     return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token)
+
+
+def _with_identity(operation: Operation, fields: dict[str, FieldSource], name: str) -> dict[str, FieldSource]:
+    """The fields with the one that says by which of them a lead is looked up, where the mapping leaves that open.
+
+    Raises UserError where it names one that is not mapped.
+    """
+    identity = operation.identity
+    if identity is None:
+        return fields
+    if identity.by not in fields:
+        mapped = (by for by, field in identity.fields.items() if field in fields)
+        return {**fields, identity.by: FieldSource(value=next(mapped, [*identity.fields][-1]))}
+    own = identity.fields.get(fields[identity.by].value or "")
+    if own is not None and own not in fields:
+        raise UserError(f"mapping {name}: [fields] {identity.by} looks leads up by {own}: add that under [fields]")
+    return fields
 
 
 def _letting_through(origin: FieldSource, token: str) -> FieldSource:

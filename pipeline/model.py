@@ -112,7 +112,7 @@ class Payload:
     client_id: str
     body: bytes  # application/x-www-form-urlencoded
     sha256: str
-    doubted_at: int | None = None  # microseconds since 1970: it may have been delivered then
+    doubted_at: int | None = None  # microseconds since 1970: until then a request of it may have been under way
     prior: Prior | None = None  # None: this run has not begun with it yet
     may_resend: bool = True  # False: where it is looked up and not found, it stays in doubt
 

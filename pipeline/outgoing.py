@@ -19,7 +19,7 @@ from pipeline.feed import Batch
 from pipeline.folder import RunFolder
 from pipeline.job import Job
 from pipeline.journal import Scope
-from pipeline.ledger import Decision, Entry, decide
+from pipeline.ledger import Decision, Entry, decide, is_in_doubt
 from pipeline.model import Held, Payload, Status
 from pipeline.records import Own
 from schemas.spec import LedgerRule, Settle
@@ -79,7 +79,7 @@ class _Rows:
 class Outgoing:
     """The rows of a run, as its parts hold them, judged when their turn comes.
 
-    `as_of` (microseconds since 1970) is when the rows were fresh, where the run goes on with older ones: what was
+    `as_of` is up to where in the ledger the rows were fresh, where the run goes on with older ones: what was
     delivered since then is not overwritten. Rows in doubt are sent again only if `may_resend`.
     """
 
@@ -98,9 +98,10 @@ class Outgoing:
         for rows in self._rows():
             told.valid += rows.valid.num_rows
             told.to_send += self._count(rows)
-            told.delivered.update(_delivered_by(rows))
-            if not told.sample and self.job.operation.ledger is LedgerRule.BY_KEY:
-                self._look_for_phones(rows, told)
+            if self.job.operation.ledger is LedgerRule.BY_KEY:  # elsewhere a row that was loaded may be sent again
+                told.delivered.update(_delivered_by(rows))
+                if not told.sample:
+                    self._look_for_phones(rows, told)
         if self.limit is not None:
             told.to_send = min(told.to_send, self.limit)
         return told
@@ -160,10 +161,16 @@ class Outgoing:
         return [row not in own or own[row].status in _OPEN for row in rows]
 
     def _entries(self, rows: pa.Table) -> dict[str, list[Entry]]:
-        """What the ledger knows, by row key; by identifier where the latest payload for it counts."""
-        run_id = self.run.run_id
-        if self.job.again:
+        """What the ledger knows of rows; where they go out again on purpose, only a doubt that a look-up can settle."""
+        if not self.job.again:
+            return self._ledger(rows)
+        if self.job.lookup is None:
             return {}
+        return {key: entries for key, entries in self._ledger(rows).items() if is_in_doubt(entries)}
+
+    def _ledger(self, rows: pa.Table) -> dict[str, list[Entry]]:
+        """What runs did, by row key; by identifier where the latest payload for it counts."""
+        run_id = self.run.run_id
         if self.job.operation.ledger is not LedgerRule.LAST_PAYLOAD:
             return records.entries(self.state, run_id, rows["row_key"].to_pylist())
         others = run_id if self.choice is Choice.ALL else None  # it may have been a later row of this very run
@@ -176,10 +183,12 @@ class Outgoing:
     def _by_identifier(self) -> bool:
         """Whether the latest payload for an identifier counts, whatever campaign or ClientId it sets besides.
 
-        Not where a file may hold several rows of one identifier: there the key tells them apart.
+        Not where a file may hold several rows of one identifier, or an identifier stands for a lead in each campaign:
+        there the key tells them apart.
         """
         kept = self.job.mapping.policy.duplicates_in_file == "keep"
-        return self.job.operation.ledger is LedgerRule.LAST_PAYLOAD and not kept
+        operation = self.job.operation
+        return operation.ledger is LedgerRule.LAST_PAYLOAD and operation.identifier is not None and not kept
 
     def _batch(self, rows: _Rows) -> Batch:
         payloads = _payloads(rows.number, rows.valid)
@@ -191,36 +200,40 @@ class Outgoing:
             past = rows.own.get(payload.row)
             entries = rows.known.get(payload.identifier if self._by_identifier else payload.row_key, [])
             if past is not None and past.status == Status.UNKNOWN and self.job.operation.settle is not Settle.REPEAT:
-                going += self._doubted(payload, past, entries, barred=bool(barred))
+                judged = self._doubted(payload, past, entries, barred=bool(barred))
             elif barred:
-                held.append(suppressed(payload.source, payload.row))
+                judged = suppressed(payload.source, payload.row)
             else:
                 judged = self._by_ledger(payload, past, entries)
+            if judged is not None:
                 (going if isinstance(judged, Payload) else held).append(judged)  # type: ignore[arg-type]
         return Batch(going, held)
 
-    def _doubted(self, payload: Payload, past: Own, entries: Sequence[Entry], *, barred: bool) -> list[Payload]:
+    def _doubted(self, payload: Payload, past: Own, entries: Sequence[Entry], *, barred: bool) -> Payload | Held | None:
         """A row that this run has left in doubt: to be looked up, if it can be."""
-        if self.job.lookup is None or not payload.client_id:
-            return []
-        elsewhere = any(entry.is_delivered for entry in entries)
-        return [
-            replace(
-                payload,
-                prior=past.prior,
-                doubted_at=max(past.first_sent_at or 0, *(entry.sent_at for entry in entries), 0),
-                may_resend=self.may_resend and not barred and not elsewhere,
-            )
-        ]
+        operation = self.job.operation
+        if self.job.lookup is None or not (payload.client_id or operation.composed):
+            return None
+        if operation.ledger is LedgerRule.LAST_PAYLOAD:
+            judged = self._by_ledger(payload, past, entries)
+            if isinstance(judged, Held):
+                return judged  # a later run has delivered the same, or something newer
+        elsewhere = operation.ledger is LedgerRule.BY_KEY and any(entry.is_delivered for entry in entries)
+        return replace(
+            payload,
+            prior=past.prior,
+            doubted_at=max(past.last_at, *(entry.last_at for entry in entries), 0),
+            may_resend=self.may_resend and not barred and not elsewhere,
+        )
 
     def _by_ledger(self, payload: Payload, past: Own | None, entries: Sequence[Entry]) -> Payload | Held:
-        as_of = self.as_of if past is None or past.first_sent_at is None else past.first_sent_at
+        as_of = self.as_of if past is None or past.first_sent_at is None else past.order
         decision, entry = decide(self.job.operation, entries, payload.sha256, as_of)
         payload = payload if past is None else replace(payload, prior=past.prior)
         if decision is Decision.SEND or entry is None:
             return payload
         if decision is Decision.LOOK_UP:
-            return replace(payload, doubted_at=entry.sent_at)
+            return replace(payload, doubted_at=max(entry.last_at for entry in entries))
         status, code, text = _HELD[decision]
         return Held(payload.source, payload.row, status, code, text.format(run=entry.run_id))
 

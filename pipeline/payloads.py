@@ -89,9 +89,9 @@ def row_keys(
     identifier, and the occurrence where it is 2 or more.
     """
     common = "".join(f"{len(part.encode())}:{part}" for part in (target.url, target.account, operation.name))
+    named = ("Campaign", "Subcampaign", operation.client_id or "")
     parts = [
-        *(columns.get(name, _blank(rows)) for name in ("Campaign", "Subcampaign")),
-        columns.get(operation.client_id or "", _blank(rows)),
+        *(_blank(rows) if name in operation.not_in_key else columns.get(name, _blank(rows)) for name in named),
         _phone_or_identifier(operation, columns, rows),
     ]
     prefixed = [common, *(_length_prefixed(part) for part in parts)]
@@ -152,6 +152,11 @@ def identifiers(operation: Operation, columns: Mapping[str, pa.Array], rows: int
     if operation.identifier is not None:
         by, value = (columns[name] for name in operation.identifier)
         return pc.binary_join_element_wise(by, value, ":")
+    if operation.identity is not None:
+        by, value = columns[operation.identity.by], _blank(rows)
+        for search_field, own in operation.identity.fields.items():
+            value = pc.if_else(pc.equal(by, search_field), columns.get(own, _blank(rows)), value)
+        return pc.binary_join_element_wise(by, value, ":")
     if operation.client_id is None or operation.client_id not in columns:
         return _blank(rows)
     value = columns[operation.client_id]
@@ -159,7 +164,7 @@ def identifiers(operation: Operation, columns: Mapping[str, pa.Array], rows: int
 
 
 def _phone_or_identifier(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> pa.StringArray:
-    of = identifiers if operation.identifier is not None else phones
+    of = identifiers if operation.identifier is not None or operation.identity is not None else phones
     return of(operation, columns, rows)
 
 

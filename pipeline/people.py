@@ -113,7 +113,8 @@ def check_read_back(operation: Operation, mapping: MappingFile, *, wanted: bool)
         return
     if operation.lookup is None:
         raise UserError(f"--verify and --canary: no search finds what {operation.name} has stored; leave them out")
-    if mapping.policy.client_id == "none" and operation.client_id not in mapping.fields:
+    unmarked = mapping.policy.client_id == "none" and operation.client_id not in mapping.fields
+    if unmarked and operation.composed is None:
         raise UserError(
             f"--verify and --canary find leads by {operation.client_id}: map it, or leave out client_id in [policy]"
         )
@@ -165,19 +166,28 @@ def _numbers(chunk: source.Chunk) -> npt.NDArray[np.int64]:
     columns = [*(pa.array(chunk.frame[name]) for name in chunk.frame.columns), pa.array(loose, pa.string())]
     cells = pa.chunked_array(columns)
     plain = pc.match_substring_regex(cells, pattern=r"^[0-9]{10}$")
-    found = {int("".join(parts)) for cell in cells.filter(pc.invert(plain)).unique().to_pylist() for parts in _in(cell)}
+    found = {int(number) for cell in cells.filter(pc.invert(plain)).unique().to_pylist() for number in _listed(cell)}
     numbers = cells.filter(plain).cast(pa.int64()).to_numpy()
     return np.concatenate([numbers, np.fromiter(found, dtype=np.int64, count=len(found))])
 
 
-def _in(cell: str) -> list[tuple[str, ...]]:
-    fix = tidy(cell)
-    text = _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), fix.value if fix else cell)
+def _listed(cell: str) -> set[str]:
+    text = _plain(cell)
     if _LOST_DIGITS.fullmatch(text):
         raise InputError(
             f"the suppress file holds {cell!r}: digits were lost in a spreadsheet; export it again as text"
         )
-    return ANYWHERE.findall(text)
+    return numbers_in(text)
+
+
+def numbers_in(text: str) -> set[str]:
+    """Every phone in a text as ten digits, in whatever spelling and whatever stands beside it."""
+    return {"".join(parts) for parts in ANYWHERE.findall(_plain(text))}
+
+
+def _plain(text: str) -> str:
+    fix = tidy(text)
+    return _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), fix.value if fix else text)
 
 
 def _why(operation: Operation, policy: Policy) -> str:

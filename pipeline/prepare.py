@@ -17,6 +17,7 @@ from pipeline.model import PROBLEMS, Status
 from pipeline.payloads import Repeats, Target
 from pipeline.source import Chunk, RaggedRow
 from pipeline.validate import Checked, Validator
+from schemas.spec import Operation
 
 
 @dataclass(slots=True)
@@ -86,13 +87,13 @@ class Preparer:
         return mask
 
     def _repeat_problems(self, checked: Checked, repeated: npt.NDArray[np.bool_]) -> pa.Table:
-        operation = self.validator.plan.operation
-        name = operation.phone if operation.duplicates_by == "phone" else (operation.identifier or ("", ""))[1]
-        positions = pa.array(np.flatnonzero(repeated))
-        count = len(positions)
+        positions = np.flatnonzero(repeated)
+        rows = checked.frame.iloc[positions]
+        names = _told_by(self.validator.plan.operation, rows)
+        values = [rows[name].iloc[at] for at, name in enumerate(names)]
         text = "stands more than once in this file, and the mapping's policy allows each only once"
-        columns = [positions, [name] * count, ["duplicate_in_file"] * count]
-        return pa.table([*columns, pa.array(checked.frame[name]).take(positions), [text] * count], schema=PROBLEMS)
+        columns = [positions, names, ["duplicate_in_file"] * len(rows), values, [text] * len(rows)]
+        return pa.table(columns, schema=PROBLEMS)
 
     def _payload_columns(self, checked: Checked, send: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
@@ -119,6 +120,14 @@ def identities(validator: Validator, checked: Checked) -> npt.NDArray[np.int64]:
     frame = checked.frame[checked.valid]
     columns = {str(name): pa.array(frame[name]) for name in frame.columns}
     return payloads.identities(validator.plan.operation, columns, len(frame))
+
+
+def _told_by(operation: Operation, rows: pd.DataFrame) -> list[str]:
+    """The field by which each row repeats another."""
+    if operation.identity is not None:
+        return [operation.identity.fields[by] for by in rows[operation.identity.by]]
+    name = operation.phone if operation.duplicates_by == "phone" else (operation.identifier or ("", ""))[1]
+    return [name or ""] * len(rows)
 
 
 def _without_keys(plan: Plan) -> Plan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal
 from pipeline.model import Held, Judgement, Outcome, Payload, Status
 from pipeline.pace import Halt, Turnstile, Watch, Window
-from pipeline.retries import Action, Case
+from pipeline.retries import Action
 from schemas.spec import Verdict
 
 WAITING_AT_MOST = 64  # rows that wait for their own phone before the feed pauses
@@ -47,6 +47,14 @@ class Pushed:
     signal: int | None
 
 
+Deliveries = Callable[[Sender, Endpoint, Payload, Trail], Delivery]
+
+
+def plainly(sender: Sender, endpoint: Endpoint, payload: Payload, trail: Trail) -> Delivery:
+    """The delivery of a row whose payload is what goes out."""
+    return Delivery(sender, endpoint, payload, payload.body, trail)
+
+
 class Push:
     """One push of one operation's rows. `search` is where rows in doubt are looked up, if they can be."""
 
@@ -59,8 +67,9 @@ class Push:
         limits: Limits,
         watch: Watch,
         world: World,
+        deliveries: Deliveries = plainly,
     ) -> None:
-        self._leads, self._search, self._journal = leads, search, journal
+        self._leads, self._search, self._journal, self._deliveries = leads, search, journal, deliveries
         self._limits, self._watch, self._world = limits, watch, world
         gate = Gate(Window(limits.concurrency))
         self._sender = Sender(limits.rate_per_second, limits.attempts, watch, gate, world)
@@ -134,7 +143,7 @@ class Push:
 
     def _delivery(self, payload: Payload) -> Delivery:
         trail = Trail(partial(self._journal.note, payload))
-        return Delivery(self._sender, self._leads, payload, payload.body, trail)
+        return self._deliveries(self._sender, self._leads, payload, trail)
 
     def _must_pause(self) -> bool:
         """While credentials are doubted, one probe at a time."""
@@ -205,7 +214,7 @@ class Push:
         return delivery.outcome_of(Status.UNKNOWN, Judgement(Verdict.IN_DOUBT, code, text))
 
     def _rest(self, delivery: Delivery, outcome: Outcome) -> bool:
-        if not self._can_look_up(delivery.payload):
+        if self._search is None or not delivery.can_be_looked_up:
             self._settle(delivery, outcome)
             return False
         delivery.trail.tell()
@@ -213,10 +222,6 @@ class Push:
         self._doubts.add(task)
         task.add_done_callback(self._resolved)
         return True
-
-    def _can_look_up(self, payload: Payload) -> bool:
-        looks = self._leads.follows[Case.IN_DOUBT] is Action.LOOK_UP
-        return self._search is not None and looks and payload.client_id != ""
 
     async def _resolve(self, delivery: Delivery, doubtful: Outcome) -> None:
         """Lets a row in doubt rest, looks it up, and settles it or lets it be sent again."""
@@ -227,9 +232,9 @@ class Push:
                 self._again.append(delivery)
                 ended = False
             else:
-                self._settle(delivery, _after(doubtful, action))
+                self._settle(delivery, _after(delivery, doubtful, action))
         except asyncio.CancelledError:
-            self._settle(delivery, _after(doubtful, Action.GIVE_UP))
+            self._settle(delivery, _after(delivery, doubtful, Action.GIVE_UP))
         finally:
             async with self._moved:
                 self._doubts.discard(_this_task())
@@ -242,10 +247,12 @@ class Push:
             self._fail(failure)
 
     async def _look_up(self, delivery: Delivery, doubtful: Judgement) -> Action:
+        assert self._search is not None
         looks: list[Sighting] = []
         rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
         if not delivery.looked_up and delivery.payload.doubted_at is not None:
-            rest -= (micros(self._world.now()) - delivery.payload.doubted_at) / 1_000_000  # it has rested since then
+            rested = (micros(self._world.now()) - delivery.payload.doubted_at) / 1_000_000
+            rest -= max(rested, 0)  # a clock that was set back says nothing
         delivery.looked_up = True
         action = Action.LOOK_UP
         while action is Action.LOOK_UP:
@@ -253,19 +260,12 @@ class Push:
             rest = doubt.rest_seconds(doubtful, self._limits.settle_seconds)
             if not await self._sender.admitted():
                 return Action.GIVE_UP
-            looks.append(await self._look(delivery))
+            looks.append(await delivery.look(self._search))
             action = doubt.next_step(doubtful, looks, self._leads.follows)
         if action is Action.SEND_AGAIN and not delivery.payload.may_resend:
             return Action.GIVE_UP
-        return Action.FAIL if action is Action.SEND_AGAIN and not delivery.attempts_left else action
-
-    async def _look(self, delivery: Delivery) -> Sighting:
-        assert self._search is not None
-        payload = delivery.payload
-        body = doubt.search_form(self._search.operation, payload)
-        answer = await Delivery(self._sender, self._search, payload, body, delivery.trail).outcome()
-        delivery.trail.tell()
-        return doubt.sighting(answer.judgement, payload)
+        is_not_there = action is Action.SEND_AGAIN and looks[-1] is Sighting.NOBODY
+        return Action.FAIL if is_not_there and not delivery.attempts_left else action
 
     def _fail(self, failure: BaseException) -> None:
         self._failure = self._failure or failure
@@ -300,7 +300,6 @@ class Push:
 
 
 _STATUS_AFTER = {
-    Action.ACCEPT: Status.ACCEPTED,
     Action.DUPLICATE: Status.DUPLICATE,
     Action.REJECT: Status.REJECTED,
     Action.FAIL: Status.FAILED,
@@ -308,13 +307,9 @@ _STATUS_AFTER = {
 }
 
 
-def _after(doubtful: Outcome, action: Action) -> Outcome:
+def _after(delivery: Delivery, doubtful: Outcome, action: Action) -> Outcome:
     """The outcome that a look-up leads to; reconciled where the lead was found."""
-    status = _STATUS_AFTER[action]
-    if action is Action.ACCEPT:
-        judgement = replace(doubtful.judgement, verdict=Verdict.ACCEPTED, message="found by a search")
-        return replace(doubtful, status=status, code="ok", judgement=judgement, reconciled=True)
-    return replace(doubtful, status=status)
+    return delivery.found(doubtful) if action is Action.ACCEPT else replace(doubtful, status=_STATUS_AFTER[action])
 
 
 def _this_task() -> asyncio.Task[None]:

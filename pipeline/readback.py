@@ -12,7 +12,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from pipeline import doubt, matches
 from pipeline.doubt import Sighting, our_leads, sent_fields, sighting
+from pipeline.matches import Lead, alike
 from pipeline.model import Judgement, Payload, UserError
 from schemas.spec import Operation
 
@@ -72,9 +74,6 @@ _MESSAGES: Mapping[Finding, str] = MappingProxyType(
         Finding.UNCLEAR: "a search gave no clear answer, so what is stored is not known",
     }
 )
-_WITHOUT_OUR_LEAD: Mapping[Sighting, Finding] = MappingProxyType(
-    {Sighting.NOBODY: Finding.MISSING, Sighting.UNCLEAR: Finding.UNCLEAR}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,20 +104,36 @@ class Sample:
         return sorted(rng.sample(range(total), self.size(total)))
 
 
+def search_form(operation: Operation, search: Operation, payload: Payload) -> bytes:
+    """The body of the search that reads an accepted row of this operation back."""
+    return matches.search_form(operation, payload) if operation.composed else doubt.search_form(search, payload)
+
+
 def compare(operation: Operation, payload: Payload, answer: Judgement) -> Reading:
-    """What the answer to `doubt.search_form` says of an accepted row. Of several leads, the best match decides."""
-    seen = sighting(answer, payload)
-    if seen is not Sighting.OURS:
-        return Reading(_WITHOUT_OUR_LEAD[seen])
+    """What the answer to `search_form` says of an accepted row. Of several leads, the best match decides."""
+    leads = _leads(operation, payload, answer)
+    if not leads:
+        return Reading(Finding.UNCLEAR if leads is None else Finding.MISSING)
     sent = _lead_data(operation, payload)
-    differences = min((_differences(operation, sent, lead) for lead in our_leads(answer, payload)), key=len)
+    differences = min((_differences(operation, sent, lead) for lead in leads), key=len)
     return Reading(Finding.DIFFERS if differences else Finding.MATCHES, differences)
+
+
+def _leads(operation: Operation, payload: Payload, answer: Judgement) -> list[Lead] | None:
+    """The leads that are the row's; [] where nobody is there, None where it is no clear answer."""
+    if operation.composed is not None:
+        found = matches.found(operation, payload, answer)
+        return None if found is None else list(found.values())
+    if sighting(answer, payload) is Sighting.UNCLEAR:
+        return None
+    return [*our_leads(answer, payload)]
 
 
 def _lead_data(operation: Operation, payload: Payload) -> dict[str, str]:
     """What was sent to be stored, by the name that was sent."""
     orders = set(operation.fixed) | {field.name for field in operation.fields if not field.stored}
-    return {name: value for name, value in sent_fields(payload).items() if name not in orders}
+    sent = matches.update_fields(operation, payload) if operation.composed else sent_fields(payload)
+    return {name: value for name, value in sent.items() if name not in orders}
 
 
 def _differences(operation: Operation, sent: Mapping[str, str], lead: Mapping[str, Any]) -> tuple[Difference, ...]:
@@ -131,11 +146,11 @@ def _difference(operation: Operation, name: str, sent: str, shown: list[str]) ->
     """What is wrong with one field that is stored as one of `shown`; None where nothing is, or nobody can tell."""
     if not shown and name in operation.by_name:
         return None  # which documented columns an answer shows is not known
-    alike = _digits if operation.is_phone(name) else _plain
+    plain = alike(operation, name)
     stored = shown[0] if shown else None
-    if any(alike(text) == alike(sent) for text in shown or [""]):
+    if any(plain(text) == plain(sent) for text in shown or [""]):
         return None
-    return Difference(name, sent, stored, _kind(alike(sent), alike(stored or "")))
+    return Difference(name, sent, stored, _kind(plain(sent), plain(stored or "")))
 
 
 # In a column without Unicode other characters become "?"; beyond U+FFFF, where UTF-16 takes a pair, also "??".
@@ -152,17 +167,6 @@ def _kind(sent: str, stored: str) -> Kind:
     if stored in replaced:
         return Kind.REPLACED
     return Kind.TRUNCATED if any(text.startswith(stored) for text in (sent, *replaced)) else Kind.CHANGED
-
-
-def _plain(text: str) -> str:
-    """`text` without what is no difference: blanks around it, and how lines end."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
-
-
-def _digits(phone: str) -> str:
-    """A phone's digits without the country's 1; what has no digits is no phone and stays as it is."""
-    digits = re.sub(r"\D", "", phone)
-    return digits.removeprefix("1") if len(digits) == 11 else digits or _plain(phone)
 
 
 def _shown(operation: Operation, name: str, sent: Iterable[str], lead: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -10,18 +11,26 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from pipeline.folder import RunFolder
 from pipeline.journal import Scope
 from pipeline.ledger import Entry
-from pipeline.model import Held, Prior, Request, Status, UserError
-from pipeline.statedb import HELD, REQUESTS, RUNS, SENDS
+from pipeline.model import FORGOTTEN, Held, Prior, Request, Status, UserError
+from pipeline.statedb import HELD, MARKS, MARKS_KEY, REQUESTS, RUNS, SENDS
+from schemas.catalogue import CATALOGUE
+from schemas.spec import Effect
 
 _KEYS_AT_ONCE = 500  # bound values of one query
+_ORDER: sa.ColumnClause[int] = sa.literal_column("sends.rowid", sa.Integer)  # in which rows were first sent
+# Until when a request of a row may have been under way: of what a run left when it died, only its burial is known.
+_LAST_AT = sa.func.coalesce(SENDS.c.settled_at, SENDS.c.first_sent_at, 0)
+_LAST = sa.select(sa.func.coalesce(sa.func.max(_ORDER), 0)).select_from(SENDS)
 
 
 def begin_run(state: sa.Engine, scope: Scope, at: int) -> None:
     """Records that a run is about to send: from here on its journal is this database."""
     row = {"run_id": scope.run_id, "account": scope.account, "operation": scope.operation, "began_at": at}
     with state.begin() as connection:
+        row["sends_before"] = connection.execute(_LAST).scalar_one()
         if connection.execute(sa.select(RUNS.c.run_id).where(RUNS.c.run_id == scope.run_id)).first() is None:
             connection.execute(sa.insert(RUNS).values(row))
 
@@ -32,10 +41,22 @@ def knows(state: sa.Engine, run_id: str) -> bool:
         return connection.execute(sa.select(RUNS.c.run_id).where(RUNS.c.run_id == run_id)).first() is not None
 
 
+def as_of(state: sa.Engine, run_id: str | None) -> int | None:
+    """The order of the last row that was sent before this run began; None where it has not sent."""
+    with state.connect() as connection:
+        found: int | None = connection.execute(sa.select(RUNS.c.sends_before).where(RUNS.c.run_id == run_id)).scalar()
+        return found
+
+
 def check_knows(state: sa.Engine, run_id: str) -> None:
     """Raises UserError where another database is this run's journal."""
     if not knows(state, run_id):
         raise UserError(f"--state {state.url}: it knows nothing of run {run_id}; name the one it was sent with")
+
+
+def is_elsewhere(state: sa.Engine, run: RunFolder) -> bool:
+    """Whether another database is the journal of this run, which has sent."""
+    return run.has_sent and run.read_json("manifest.json")["command"] != "check" and not knows(state, run.run_id)
 
 
 def bury(state: sa.Engine, account: str, at: int) -> int:
@@ -63,7 +84,9 @@ def _same_row(table: sa.Table) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.run_id == SENDS.c.run_id, table.c.source == SENDS.c.source, table.c.row == SENDS.c.row)
 
 
-_OF_ITS_OPERATION = REQUESTS.c.operation == SENDS.c.operation
+# A composed operation's requests go by the names of its steps; look-ups are not counted.
+_READS = [operation.name for operation in CATALOGUE.values() if operation.effect is Effect.READ]
+_OF_ITS_OPERATION = sa.or_(REQUESTS.c.operation == SENDS.c.operation, REQUESTS.c.operation.not_in(_READS))
 
 
 def _interrupted_requests(*left: sa.ColumnElement[bool]) -> sa.Insert:
@@ -97,8 +120,8 @@ def own(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> di
 
 
 def accepted(state: sa.Engine, run_id: str) -> list[tuple[int, int]]:
-    """(source, row) of a run's accepted rows, in order."""
-    here = (SENDS.c.run_id == run_id, SENDS.c.status == Status.ACCEPTED.value)
+    """(source, row) of a run's accepted rows, in order; what was forgotten has no values left, and is left out."""
+    here = (SENDS.c.run_id == run_id, SENDS.c.status == Status.ACCEPTED.value, SENDS.c.code.is_distinct_from(FORGOTTEN))
     with state.connect() as connection:
         query = sa.select(SENDS.c.source, SENDS.c.row).where(*here).order_by(SENDS.c.source, SENDS.c.row)
         return [(source, row) for source, row in connection.execute(query)]
@@ -121,6 +144,8 @@ class Own:
     message: str | None = None
     attempts: int = 0
     first_sent_at: int | None = None  # None: no byte of it has left
+    order: int = 0
+    last_at: int = 0  # microseconds since 1970: until then a request of it may have been under way
 
     @property
     def prior(self) -> Prior:
@@ -136,6 +161,8 @@ _OWN = (
     SENDS.c.message,
     SENDS.c.attempts,
     SENDS.c.first_sent_at,
+    _ORDER,
+    _LAST_AT,
 )
 
 
@@ -186,15 +213,37 @@ def _entries(
     *where: sa.ColumnElement[bool],
 ) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
-    columns = (column, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, SENDS.c.first_sent_at)
+    columns = (column, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, _LAST_AT, _ORDER)
     others = where if run_id is None else (*where, SENDS.c.run_id != run_id)
     with state.connect() as connection:
         for start in range(0, len(values), _KEYS_AT_ONCE):
             some = column.in_(values[start : start + _KEYS_AT_ONCE])
-            query = sa.select(*columns).where(some, column != "", *others).order_by(SENDS.c.first_sent_at)
-            for value, run, status, digest, sent_at in connection.execute(query):
-                found.setdefault(value, []).append(Entry(run, status, digest, sent_at or 0))
+            query = sa.select(*columns).where(some, column != "", *others).order_by(_ORDER)
+            for value, *entry in connection.execute(query):
+                found.setdefault(value, []).append(Entry(*entry))
     return found
+
+
+def marks_key(state: sa.Engine) -> bytes:
+    """The key under which this database keeps its marks; made where there is none yet."""
+    new = {"id": 1, "key": secrets.token_bytes(32)}
+    with state.begin() as connection:
+        connection.execute(sa.insert(MARKS_KEY).prefix_with("OR IGNORE").values(new))
+        key: bytes = connection.execute(sa.select(MARKS_KEY.c.key)).scalar_one()
+        return key
+
+
+def mark(state: sa.Engine, hash_: bytes, at: int) -> None:
+    """Keeps a mark: the hash of a phone, under the database's key."""
+    with state.begin() as connection:
+        connection.execute(sa.insert(MARKS).prefix_with("OR IGNORE").values(hash=hash_, at=at))
+
+
+def marks(state: sa.Engine) -> tuple[bytes, frozenset[bytes]]:
+    """(the key, all marks): the people who were forgotten."""
+    with state.connect() as connection:
+        key = connection.execute(sa.select(MARKS_KEY.c.key)).scalar()
+        return key or b"", frozenset(connection.execute(sa.select(MARKS.c.hash)).scalars())
 
 
 def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> tuple[pa.Table, pa.Table]:

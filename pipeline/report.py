@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.model import PROBLEMS, REPAIRS, Status
+from pipeline.model import FORGOTTEN, PROBLEMS, REPAIRS, Status
 
 SCHEMA_VERSION = "1"
 
@@ -176,6 +177,16 @@ def by_rule(repairs: Counter[tuple[str, bool]]) -> dict[str, int]:
     return dict(totals.most_common())
 
 
+def totals(counts: Counter[tuple[str, str | None]], repairs: Counter[tuple[str, bool]]) -> dict[str, Any]:
+    """What the summary tells of rows by (status, code) and of changed cells by (rule, lossless)."""
+    return {
+        "counts": by_status(counts),
+        "codes": {f"{status}/{code}": rows for (status, code), rows in sorted(counts.items(), key=str) if code},
+        "repairs": by_rule(repairs),
+        "lossy": sum(cells for (_, lossless), cells in repairs.items() if not lossless),
+    }
+
+
 def by_status(counts: Counter[tuple[str, str | None]]) -> dict[str, int]:
     """Rows by status, in the order of the statuses; statuses without rows are left out."""
     totals: Counter[str] = Counter()
@@ -189,7 +200,13 @@ NEEDS_MENDING = (Status.INVALID.value, Status.REJECTED.value)
 
 def some_need_mending(report: pa.Table) -> bool:
     """Whether any row must be mended by a person."""
-    return bool(pc.any(pc.is_in(report["status"], value_set=pa.array(NEEDS_MENDING))).as_py())
+    return bool(pc.any(_needing(report)).as_py())
+
+
+def _needing(report: pa.Table) -> pa.ChunkedArray:
+    """What was forgotten has nothing left to mend."""
+    known = pc.not_equal(pc.fill_null(report["code"], ""), FORGOTTEN)
+    return pc.and_(pc.is_in(report["status"], value_set=pa.array(NEEDS_MENDING)), known)
 
 
 def needs_mending(part: pa.Table, report: pa.Table, columns: Mapping[str, str]) -> pa.Table:
@@ -197,7 +214,7 @@ def needs_mending(part: pa.Table, report: pa.Table, columns: Mapping[str, str]) 
 
     `columns` says from which column of the source a field came: that is the name its user knows.
     """
-    mask = pc.is_in(report["status"], value_set=pa.array(NEEDS_MENDING))
+    mask = _needing(report)
     problems, messages = (report.filter(mask)[name].to_pylist() for name in ("problems", "message"))
     told = [_in_words(p, m, columns) for p, m in zip(problems, messages, strict=True)]
     cells = [name for name in part.column_names if name == "ragged" or name.startswith("cell_")]

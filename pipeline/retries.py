@@ -34,6 +34,7 @@ class Case(StrEnum):
     NOT_FOUND = "not_found"
     MAYBE_REFUSED_NOT_FOUND = "maybe_refused_not_found"
     DUPLICATE_NOT_FOUND = "duplicate_not_found"
+    THERE = "there"
 
 
 class Action(StrEnum):
@@ -60,6 +61,7 @@ CASES: Mapping[Case, str] = MappingProxyType(
         Case.NOT_FOUND: "looked up twice, not there",
         Case.MAYBE_REFUSED_NOT_FOUND: "the same, where it may have been refused",
         Case.DUPLICATE_NOT_FOUND: "the same, where the vendor said “duplicate”",
+        Case.THERE: "looked up: there, perhaps from before; what goes out is its update",
     }
 )
 
@@ -104,6 +106,8 @@ def follows(
 ) -> Follows:
     """One column of the table, with the policy's own word on rows that were not found, where it has one."""
     column = RETRIES[operation.settle, duplicates]
+    if operation.composed is not None:  # the row begins anew, and what is there gets an update, which may be repeated
+        column = MappingProxyType({**column, Case.THERE: Action.SEND_AGAIN})
     if resend_unfound is None or Case.NOT_FOUND not in column:
         return column
     return MappingProxyType({**column, Case.NOT_FOUND: Action.SEND_AGAIN if resend_unfound else Action.GIVE_UP})

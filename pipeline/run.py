@@ -6,6 +6,7 @@ whom, is known before the first of them leaves.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from pipeline import ending, people, records, sending, settings, signals, stages
 from pipeline.ending import Ending
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
-from pipeline.model import Status
+from pipeline.model import JournalError, Status
 from pipeline.outgoing import Choice, Outgoing
-from pipeline.people import Barred
+from pipeline.people import Barred, Marks
 from pipeline.sending import Access
 from pipeline.signals import Signals
+from schemas.spec import Effect
 
 
 def check(job: Job, world: World) -> Summary:
@@ -37,17 +39,13 @@ def check(job: Job, world: World) -> Summary:
         return ending.conclude(run, Ending(Status.VALID, barred=barred), time.monotonic() - started)
 
 
-def load(job: Job, world: World, begun: RunFolder | None = None) -> Summary:
+def load(job: Job, world: World) -> Summary:
     """Validates every row and sends the valid ones: each row of the source ends with one outcome.
 
-    `begun` is the folder of a run that ended before anything was sent, where that run goes on.
     Raises UserError or InputError before anything is sent, and JournalError where nothing can be recorded.
     """
-    with opened(job, world) as line, stages.begin(job, world, begun) as run, line.locked(run):
-        sources = stages.inspect(job, world, run)
-        barred = line.barred(run)
-        stages.prepare(job, world, run, sources)
-        return line.deliver(run, barred)
+    with opened(job, world) as line, stages.begin(job, world) as run, line.locked(run):
+        return line.load(run)
 
 
 @contextmanager
@@ -58,8 +56,12 @@ def opened(job: Job, world: World) -> Iterator[Line]:
     credentials = settings.credentials(job.settings, job.operation.vendor)
     state, started = statedb.engine(job.settings.state), time.monotonic()
     access = Access(credentials, world.transport())
-    with signals.listening() as heard:
-        yield Line(job, world, heard, state, access, started)
+    try:
+        with signals.listening() as heard:
+            yield Line(job, world, heard, state, access, started)
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:  # a disk that is full by now, or may not be written
+        reason = getattr(error, "orig", error)
+        raise JournalError(f"--state {state.url.render_as_string()}: can't be used: {reason}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +81,26 @@ class Line:
         with stages.locked(self.job, run, self.state, self.world):
             yield
 
+    def load(self, run: RunFolder) -> Summary:
+        """The whole line, from the source to the summary."""
+        sources = stages.inspect(self.job, self.world, run)
+        barred = self.barred(run)
+        stages.prepare(self.job, self.world, run, sources)
+        return self.deliver(run, barred)
+
     def barred(self, run: RunFolder) -> Barred:
-        """Who must not be contacted."""
-        return Barred(people.suppressed(self.job.mapping.policy, self.job.mapping_path.parent, run.spool))
+        """Who must not be contacted. Whoever was forgotten may be looked up, and that is all."""
+        numbers = people.suppressed(self.job.mapping.policy, self.job.mapping_path.parent, run.spool)
+        if self.job.operation.effect is Effect.READ:
+            return Barred(numbers)
+        return Barred(numbers, Marks(*records.marks(self.state)))
 
     def deliver(
         self, run: RunFolder, barred: Barred, choice: Choice = Choice.ALL, *, may_resend: bool = True
     ) -> Summary:
         """Sends the rows that are to go, and makes the run's report."""
         job, world = self.job, self.world
-        rows = Outgoing(job, run, self.state, barred, self._left(run, choice), choice, job.fresh_micros, may_resend)
+        rows = Outgoing(job, run, self.state, barred, self._left(run, choice), choice, self._as_of(run), may_resend)
         tally = rows.tally()
         people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send)
         self.heard.hold()
@@ -96,6 +108,11 @@ class Line:
         sent = sending.send(rows, world, self.heard, self.access)
         told = Ending(Status.NOT_ATTEMPTED, self.state, sent, notes=tally.notes())
         return ending.conclude(run, told, time.monotonic() - self.started)
+
+    def _as_of(self, run: RunFolder) -> int | None:
+        """Up to where in the ledger the rows were fresh: None for a list that is read now."""
+        known = records.as_of(self.state, run.run_id)
+        return records.as_of(self.state, self.job.parent) if known is None else known
 
     def _left(self, run: RunFolder, choice: Choice) -> int | None:
         """How many rows may still go under the job's limit. A row that is in doubt has gone already."""

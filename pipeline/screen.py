@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -16,12 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.job import Progress as Watcher
-from pipeline.model import Status
+from pipeline.model import FORGOTTEN, Status
 from pipeline.settings import Settings, base_url, shown
 from schemas.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from pipeline.doctor import Check
+    from pipeline.forget import Forgotten
+    from pipeline.prune import Pruned
 
 _COLOURS = {
     Status.ACCEPTED: "green",
@@ -48,6 +51,7 @@ _NEXT = {
     "rejected": "mend the rows in {rejected} and load that file",
     "failed/false_ok": "the vendor said OK and stored nothing; once you know why: leads retry {run_id} --only failed",
     "accepted/stored_differently": "see what is stored otherwise: leads explain {run_id} --row N, and mend the mapping",
+    "skipped/several_matches": "see which leads: leads explain {run_id} --row N; or load the file with --update-all",
     "unknown": "leads reconcile {run_id}",
     "failed": "once the cause is gone: leads retry {run_id} --only failed",
     "not_attempted": "leads resume {run_id}",
@@ -225,7 +229,9 @@ def _codes(summary: Mapping[str, Any], status: str) -> list[tuple[str, int]]:
 
 def _next_steps(summary: Mapping[str, Any]) -> list[str]:
     rejected = ", ".join(summary["rejected"])
-    told = {status: _NEXT[status] for status in summary["counts"] if status in _NEXT}
+    forgotten = {status: summary["codes"].get(f"{status}/{FORGOTTEN}", 0) for status in summary["counts"]}
+    left = [status for status, rows in summary["counts"].items() if rows > forgotten[status]]
+    told = {status: _NEXT[status] for status in left if status in _NEXT}
     told |= {name.partition("/")[0]: _NEXT[name] for name in summary["codes"] if name in _NEXT}
     return list(dict.fromkeys(text.format(rejected=rejected, run_id=summary["run_id"]) for text in told.values()))
 
@@ -263,6 +269,47 @@ def story(told: Mapping[str, Any], *, as_json: bool) -> None:
     _print_facts(out, "requests", dict(enumerate(map(_request_line, told["requests"]), 1)))
     outcome = {name: value for name, value in told["outcome"].items() if value not in (None, "", False)}
     _print_facts(out, "outcome", outcome)
+
+
+def pruned(told: Pruned, *, as_json: bool) -> None:
+    """What went, what stays, and what follows from it."""
+    if as_json:
+        print_json(asdict(told))
+        return
+    out = wide()
+    would = "would be removed" if told.dry_run else "removed"
+    if told.dry_run:
+        for run_id in told.runs:
+            out.print(f"old       {run_id}")
+    out.print(f"{would}: {len(told.runs):,} runs, {told.rows:,} rows of the ledger, {told.bytes:,} bytes", style="bold")
+    for kept in told.kept:
+        out.print(f"kept      {kept.run_id}: {kept.why}; next: {kept.next}")
+    if told.runs:
+        goes = "will not know" if told.dry_run else "no longer knows"
+        out.print(f"note: the ledger {goes} what these runs delivered: the same lists, loaded again, are sent again")
+
+
+def forgotten(told: Forgotten, phone: str, *, as_json: bool) -> None:
+    """What was removed of a person, and where else they may be. `phone` is as its user wrote it."""
+    if as_json:
+        print_json(asdict(told))
+        return
+    out = wide()
+    rows, would = sum(told.runs.values()), "would be " if told.dry_run else ""
+    for run_id, some in told.runs.items():
+        out.print(f"run       {run_id}: {some:,} rows")
+    out.print(f"{phone}: {would}forgotten in {rows:,} rows of {len(told.runs):,} runs", style="bold")
+    out.print(f"ledger    {told.state_rows:,} rows {would}emptied")
+    out.print("mark      no load contacts this phone from now on" if not told.dry_run else "mark      none is set yet")
+    for name in told.still_in:
+        out.print(f"still in  {name}: see what it says of the phone")
+    for run_id in told.elsewhere:
+        out.print(f"next      leads forget PHONE --state …, with the journal of run {run_id}: it is another one")
+    for path in told.sources:
+        out.print(f"not touched: {path}, your own file")
+    if told.accepted or told.in_doubt:
+        sent = f"the dialer took {told.accepted:,} of these rows, and may have taken {told.in_doubt:,} more"
+        out.print(f"not touched: {sent}: remove the lead there, too")
 
 
 def _print_facts(out: Console, heading: str, facts: Mapping[Any, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx
 
 from pipeline import doubt, journal, people, push, records, retries, settings
+from pipeline.composed import Steps
 from pipeline.delivery import Endpoint, micros
 from pipeline.delivery import World as SendingWorld
 from pipeline.job import Job, World
@@ -107,8 +108,18 @@ class _Passes:
             limits=_limits(job),
             watch=self._watch,
             world=self._world,
+            deliveries=self._deliveries(),
         )
         return await self._heeding(pushing.interrupt, pushing.run(rows.batches()))
+
+    def _deliveries(self) -> push.Deliveries:
+        """How a row goes out: its payload as it is, or in the steps of which the operation is composed."""
+        job = self._rows.job
+        parts = job.operation.composed
+        if parts is None:
+            return push.plainly
+        search, update = (self._endpoint(step, retries.follows(step)) for step in (parts.search, parts.update))
+        return Steps(job.operation, parts, search, update, job.update_all).deliver
 
     async def _verify(self, sample: Sample) -> int | None:
         """Reads a sample of the accepted rows back; the signal that stopped it, if one did."""

@@ -50,19 +50,26 @@ class Source:
 
 
 @contextmanager
-def begin(job: Job, world: World, begun: RunFolder | None = None) -> Iterator[RunFolder]:
-    """A run's folder, new unless it was `begun`. A new one goes again where the run ends before anything was sent."""
+def begin(job: Job, world: World) -> Iterator[RunFolder]:
+    """A new run's folder. It goes again where the run ends before anything was sent."""
     if twice := [str(path) for path, times in Counter(path.resolve() for path in job.files).items() if times > 1]:
         raise UserError(f"{twice[0]}: given more than once; name each file once")
-    ErrorLimit.parse(job.settings.max_errors)
-    check_base_url(job.base_url)
-    run = folder.create(job.settings.runs, job.name, world.now()) if begun is None else begun.emptied()
+    check(job)
+    run = folder.create(job.settings.runs, job.name, world.now())
     try:
         yield run
     except (UserError, InterruptedRunError):
-        if begun is None and not run.has_sent:
+        if not run.has_sent:
             run.remove()
         raise
+
+
+def check(job: Job) -> None:
+    """Raises UserError where the job's settings can't be."""
+    ErrorLimit.parse(job.settings.max_errors)
+    check_base_url(job.base_url)
+    if job.update_all and job.operation.composed is None:
+        raise UserError(f"--update-all: {job.operation.name} looks no leads up before it sends; leave it out")
 
 
 def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:

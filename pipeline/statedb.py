@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline.model import UserError
+from pipeline.model import DiskError, UserError
 
 VERSION = 1  # of the tables
 
@@ -104,7 +104,28 @@ RUNS = sa.Table(
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("began_at", sa.BigInteger, nullable=False),
+    sa.Column("sends_before", sa.BigInteger, nullable=False),  # the rowid of the last row in `sends` then
 )
+
+# Who must not be contacted again: hashes of phones, under the one key of this database.
+MARKS_KEY = sa.Table(
+    "marks_key",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),  # 1
+    sa.Column("key", sa.LargeBinary, nullable=False),
+)
+MARKS = sa.Table(
+    "forgotten",
+    _metadata,
+    sa.Column("hash", sa.LargeBinary, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+class BusyError(UserError):
+    """Another process uses the state database."""
+
+    exit_code = 6
 
 
 def engine(url: str) -> sa.Engine:
@@ -130,16 +151,17 @@ def engine(url: str) -> sa.Engine:
 
 
 def _make_tables(state: sa.Engine) -> None:
-    """The tables, in a new database. Raises UserError where another version of this tool has made it."""
+    """The tables that are not there yet. Raises UserError where another version of this tool has made the others."""
     with state.begin() as connection:
         version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        is_new = not sa.inspect(connection).has_table(SENDS.name)
-        if not is_new and version != VERSION:
+        tables = set(sa.inspect(connection).get_table_names())
+        if SENDS.name in tables and version != VERSION:
             raise UserError(
                 f"--state {state.url.render_as_string()}: another version of this tool has made it "
                 f"(its tables are of version {version}, these are {VERSION}); name another with --state"
             )
-        if is_new:
+        if not tables.issuperset(_metadata.tables):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # all of them or none: the driver would commit one by one
             _metadata.create_all(connection)
             connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
@@ -147,3 +169,38 @@ def _make_tables(state: sa.Engine) -> None:
 def folder_of(state: sa.Engine) -> Path:
     """Where the state database is."""
     return Path(state.url.database or "").absolute().parent
+
+
+def size_bytes(state: sa.Engine) -> int:
+    """What the state database takes on disk, its write-ahead log included."""
+    path = str(state.url.database)
+    return sum(file.stat().st_size for file in (Path(path), Path(f"{path}-wal")) if file.exists())
+
+
+def free_share(state: sa.Engine) -> float:
+    """Which part of the database's pages hold nothing: 0 to 1."""
+    with state.connect() as connection:
+        free, pages = (
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("freelist_count", "page_count")
+        )
+    return float(free / pages)
+
+
+def compact(state: sa.Engine) -> None:
+    """Writes the database anew: what was removed is in none of its files any more, and free space is the disk's again.
+
+    Raises BusyError while others use it, DiskError where it can't be written.
+    """
+    name = state.url.render_as_string()
+    try:
+        with state.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM")
+            is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    except sa.exc.OperationalError as error:
+        is_busy = "locked" in str(error.orig)
+        if not is_busy:
+            raise DiskError(
+                f"--state {name}: can't be written anew: {error.orig}; mend it, and do this again"
+            ) from None
+    if is_busy:
+        raise BusyError(f"--state {name}: another process uses it; do this again when that has ended")

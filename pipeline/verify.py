@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline import doubt
 from pipeline.delivery import Delivery, Endpoint, Gate, Sender, Trail, World, micros
 from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal, Restated
 from pipeline.model import STORED_DIFFERENTLY, Judgement, Payload, Status
 from pipeline.pace import ErrorLimit, Watch, Window
 from pipeline.push import Limits
-from pipeline.readback import Finding, Reading, compare
+from pipeline.readback import Finding, Reading, compare, search_form
 from schemas.spec import Operation
 
 _NEVER = ErrorLimit(rows=None, share=1.0)
@@ -61,7 +60,7 @@ class ReadBack:
 
     async def _work(self, feed: Feed, *, is_last: bool) -> None:
         while await self._sender.admitted() and (payload := await self._next(feed)) is not None:
-            body = doubt.search_form(self._search.operation, payload)
+            body = search_form(self._operation, self._search.operation, payload)
             trail = Trail(partial(self._journal.note, payload))
             answer = await Delivery(self._sender, self._search, payload, body, trail).outcome()
             reading = compare(self._operation, payload, answer.judgement)
@@ -86,7 +85,7 @@ class ReadBack:
 
 
 _TOLD = {
-    Finding.MATCHES: (Status.ACCEPTED, "ok"),
+    Finding.MATCHES: (Status.ACCEPTED, None),
     Finding.DIFFERS: (Status.ACCEPTED, STORED_DIFFERENTLY),
     Finding.MISSING: (Status.FAILED, "false_ok"),
 }

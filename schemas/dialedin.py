@@ -11,15 +11,19 @@ from types import MappingProxyType
 
 from schemas.spec import (
     AnyBeside,
+    Composed,
     Credential,
     Custom,
     Dialing,
     Effect,
     Field,
     Grade,
+    Identity,
     LedgerRule,
     Operation,
     ReplyRule,
+    RequiredWhen,
+    Scope,
     Settle,
     Together,
     Vendor,
@@ -326,4 +330,63 @@ UPDATE_LEAD = Operation(
     duplicates_by="identifier",
 )
 
-OPERATIONS = (INSERT_LEAD, UPDATE_LEAD, SEARCH_LEAD)
+# Not the vendor's: an insert of what is there is refused as a duplicate, and an update of what is not there changes
+# nothing. A list that holds both needs a look-up first.
+UPSERT_LEAD = Operation(
+    name="UpsertLead",
+    vendor=DIALEDIN,
+    path=INSERT_LEAD.path,
+    endpoint_grade=UPDATE_LEAD.endpoint_grade,
+    source="no operation of the vendor's",
+    doc="Updates the lead that is there, else inserts it. Several that match are left alone, or all updated.",
+    composed=Composed(
+        search=SEARCH_LEAD,
+        insert=INSERT_LEAD,
+        update=UPDATE_LEAD,
+        asked=MappingProxyType({"Detailed": "1"}),
+        # Where a lead would be refused as a duplicate, there it is looked for.
+        scope=Scope(
+            by="DuplicatesCheck",
+            default="0",
+            fields=MappingProxyType(
+                {"0": ("Campaign",), "1": ("Campaign",), "2": (), "3": ("Campaign", "Subcampaign")}
+            ),
+        ),
+        lead_id=("LeadId", "id"),
+        insert_only=frozenset(
+            {
+                *("Campaign", "Subcampaign"),  # on an update they may move the lead (grade C)
+                *(field.name for field in INSERT_LEAD.fields if field.name not in UPDATE_LEAD.by_name),
+            }
+        ),
+    ),
+    identity=Identity("SearchField", MappingProxyType({"ClientId": "ClientId", "Phone": "PrimaryPhone"})),
+    # What an insert may do to people, and how a doubt about one is settled, holds for the whole.
+    effect=INSERT_LEAD.effect,
+    settle=INSERT_LEAD.settle,
+    lookup=SEARCH_LEAD,
+    ledger=LedgerRule.LAST_PAYLOAD,
+    replies=RESULT_REPLIES,
+    clears=UPDATE_LEAD.clears,
+    fields=(
+        # Not LeadId: an insert can't set it, so a lead that is not there would be inserted again and again.
+        Field(
+            name="SearchField",
+            required=True,
+            stored=False,
+            choices=("ClientId", "Phone"),
+            doc="by what the lead is looked up; unless mapped: ClientId if that is, else Phone",
+        ),
+        *INSERT_LEAD.fields,
+    ),
+    rules=(*INSERT_LEAD.rules, RequiredWhen("ClientId", "SearchField", ("ClientId",), Grade.C)),
+    custom=CUSTOM,
+    dialing=DIALING,
+    phone="PrimaryPhone",
+    stores_again=INSERT_LEAD.stores_again,
+    client_id="ClientId",
+    not_in_key=frozenset({"Subcampaign", "ClientId"}),
+    duplicates_by="identifier",
+)
+
+OPERATIONS = (INSERT_LEAD, UPDATE_LEAD, UPSERT_LEAD, SEARCH_LEAD)

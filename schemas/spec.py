@@ -196,6 +196,39 @@ class Custom:
     grade: Grade
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A lead is looked up by one of the row's own fields.
+
+    `fields` says which, by the value of the field `by`; where a mapping leaves `by` out, the first that it maps.
+    """
+
+    by: str
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Within which of a row's values its lead is looked up: `fields`, by the value of `by`; empty means `default`."""
+
+    by: str
+    default: str
+    fields: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """An operation that is ours, made of the vendor's: a search; where it finds nobody the insert, else the update."""
+
+    search: Operation
+    insert: Operation
+    update: Operation
+    asked: Mapping[str, str]  # what the search is asked besides, so that it shows the leads it finds
+    scope: Scope
+    lead_id: tuple[str, str]  # (what the update calls a lead's id, what a search calls it)
+    insert_only: frozenset[str]  # fields that an update does not send: they say what is to be done, or move the lead
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)  # one object each: compared and hashed as such
 class Operation:
     """One call of a vendor's API: what goes out, what it does, and how its reply is read."""
@@ -226,6 +259,9 @@ class Operation:
     stores_again: tuple[str, str] | None = None  # (field, value): with it, a lead that is there is stored once more
     client_id: str | None = None  # the field by which a call can be found again
     identifier: tuple[str, str] | None = None  # (field naming what is searched, field with the value)
+    identity: Identity | None = None  # set instead, where the value is that of another field of the row
+    not_in_key: frozenset[str] = frozenset()  # fields that one lead's rows may differ in: empty in their row key
+    composed: Composed | None = None
     duplicates_by: str | None = None  # "phone" or "identifier"; None: repeats in a file are meant
 
     @cached_property
@@ -245,11 +281,15 @@ class Operation:
         return known.cleaner == "us_phone" if known else name.endswith("Phone")
 
     def may_clear(self, name: str) -> bool:
-        """Whether `name` may be sent empty: not what is required, what policy sets, or what the lead is found by."""
+        """Whether `name` may be sent empty.
+
+        Not what is required, what policy sets, what the lead is found by, or what an update does not send.
+        """
         known = self.by_name.get(name)
         needed = known is not None and (known.required or known.from_policy)
         found_by = {*(self.identifier or ()), *([self.client_id] if self.settle is Settle.SEARCH else [])}
-        return self.clears and not needed and name not in found_by
+        lost = self.composed is not None and name in self.composed.insert_only
+        return self.clears and not needed and not lost and name not in found_by
 
     def contacts(self, dialing: str) -> bool:
         """Whether a call or a text may follow under this `[policy] dialing`."""

@@ -143,7 +143,7 @@ def test_shipped_mappings_parse_and_bind(path: Path) -> None:
 
 def test_shipped_mappings_are_found() -> None:
     """There are shipped mappings for a plain list, for Salesforce and for updates."""
-    assert {path.stem for path in SHIPPED} >= {"generic", "salesforce_leads", "update_by_clientid"}
+    assert {path.stem for path in SHIPPED} >= {"generic", "salesforce_leads", "upsert_leads", "update_by_clientid"}
 
 
 def test_the_operation_can_be_given_from_outside() -> None:

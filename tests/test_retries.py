@@ -58,6 +58,16 @@ def test_the_policy_has_the_last_word_on_rows_that_are_not_there() -> None:
         assert follows(update, mode, resend_unfound=True) == follows(update, mode)
 
 
+def test_what_is_there_gets_its_update_where_that_is_a_step() -> None:
+    """A composed operation has the column of its insert, and one case more."""
+    insert, upsert = CATALOGUE["InsertLead"], CATALOGUE["UpsertLead"]
+    for mode in Duplicates:
+        for word in (None, True, False):
+            column = dict(follows(upsert, mode, resend_unfound=word))
+            assert column.pop(Case.THERE) is AGAIN
+            assert column == follows(insert, mode, resend_unfound=word)
+
+
 @given(st.sampled_from(Verdict), st.booleans())
 def test_a_judgement_has_a_case_unless_it_is_final(verdict: Verdict, maybe_refused: bool) -> None:
     """Accepted, rejected, credentials and a wrong address are final; all else is in the table."""

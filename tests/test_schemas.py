@@ -160,6 +160,8 @@ def test_declarations_name_real_things(operation: Operation) -> None:
     named = {name for rule in operation.rules for name in names(rule)}
     named |= {name for name in (operation.phone, operation.client_id, *(operation.identifier or ())) if name}
     named |= {f.cleaner_when[0] for f in operation.fields if f.cleaner_when}
+    named |= {operation.identity.by, *operation.identity.fields.values()} if operation.identity else set()
+    named |= operation.not_in_key
     assert named <= set(fields)
     cleaners = {f.cleaner for f in operation.fields}
     cleaners |= {c for f in operation.fields if f.cleaner_when for c in f.cleaner_when[1].values()}
@@ -192,7 +194,30 @@ def test_doubts_are_settled_without_harm(operation: Operation) -> None:
     assert operation.settle is not Settle.SEARCH or operation.client_id
     assert operation.duplicates_by in {None, "phone", "identifier"}
     assert operation.duplicates_by != "phone" or operation.phone
-    assert operation.duplicates_by != "identifier" or operation.identifier
+    assert operation.duplicates_by != "identifier" or operation.identifier or operation.identity
+    assert not (operation.identifier and operation.identity)
+
+
+@pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.composed], ids=lambda o: o.name)
+def test_a_composed_operation_is_made_of_what_its_parts_can(operation: Operation) -> None:
+    """Its fields are the insert's; what an update gets, the update takes; the search is asked in its own terms."""
+    parts, identity = operation.composed, operation.identity
+    assert parts
+    assert identity
+    assert not any(part.composed for part in (parts.search, parts.insert, parts.update))
+    assert set(operation.by_name) - {identity.by} == set(parts.insert.by_name)
+    assert set(operation.by_name) - {identity.by} - parts.insert_only <= set(parts.update.by_name)
+    assert parts.insert_only <= set(operation.by_name)
+    search_by, _ = parts.search.identifier or ("", "")
+    update_by, _ = parts.update.identifier or ("", "")
+    assert {*identity.fields} <= {*operation.by_name[identity.by].choices} <= {*parts.search.by_name[search_by].choices}
+    assert parts.lead_id[0] in parts.update.by_name[update_by].choices
+    assert {parts.scope.default, *operation.by_name[parts.scope.by].choices} == {*parts.scope.fields}
+    restricting = {name for names in parts.scope.fields.values() for name in names}
+    assert restricting | {*parts.asked} <= set(parts.search.by_name)
+    assert parts.update.settle is parts.search.settle is Settle.REPEAT
+    assert operation.settle is parts.insert.settle
+    assert operation.effect is parts.insert.effect
 
 
 def test_importing_the_declarations_is_cheap() -> None:

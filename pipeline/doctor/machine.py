@@ -74,7 +74,10 @@ def _in_doubt(database: sa.Engine, scope: str) -> tuple[int, int]:
     delivered = other.c.status.in_((Status.ACCEPTED.value, Status.DUPLICATE.value))
     settled = sa.exists().where(other.c.row_key == SENDS.c.row_key, delivered)
     unknown = sa.select(sa.func.count(sa.distinct(SENDS.c.row_key))).where(
-        SENDS.c.account == scope, SENDS.c.status == Status.UNKNOWN.value, ~settled
+        SENDS.c.account == scope,
+        SENDS.c.status == Status.UNKNOWN.value,
+        SENDS.c.row_key != "",
+        ~settled,
     )
     sending = sa.select(sa.func.count()).where(SENDS.c.account == scope, SENDS.c.state == "sending")
     with database.connect() as connection:

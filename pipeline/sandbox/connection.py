@@ -68,8 +68,10 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def reset(self) -> None:
-        """Sends a RST."""
+        """Sends a RST, unless the caller has hung up."""
         self.gone = True
+        if self.transport.is_closing():
+            return
         tcp: socket.socket = self.transport.get_extra_info("socket")
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _DROP_AT_CLOSE)
         self.transport.abort()
