@@ -130,9 +130,7 @@ _EXPERIENCE = (
         doc="what the list number hears: 0 the third party's name, 1 text, 2 audio",
     ),
     Field(name="holdmusic", is_name=True, doc="filename.wav in the holdme directory of Audio File Maintenance"),
-    Field(
-        name="usr_audio_prompt_set_id", is_name=True, doc="id of a custom prompt set; ask the vendor's support"
-    ),
+    Field(name="usr_audio_prompt_set_id", is_name=True, doc="id of a custom prompt set; ask the vendor's support"),
     Field(
         name="holdrepeat",
         choices=("0", "1", "2"),
@@ -163,7 +161,7 @@ _REPLIES = (
     ReplyRule(r"result=failed result_description=unknown$", Verdict.REJECTED, "not_connected", Grade.A, one_line=True),
     # Seen in the replies of a sibling action.
     ReplyRule(r"result=INVALID ACCOUNT( |$)", Verdict.CREDENTIALS, "credentials", Grade.B, one_line=True),
-    ReplyRule(r"((success|success:) )?Call Connected$", Verdict.ACCEPTED, "ok", Grade.C, one_line=True),
+    ReplyRule(r"(success:? )?Call Connected$", Verdict.ACCEPTED, "ok", Grade.C, one_line=True),
     ReplyRule(r"success$", Verdict.ACCEPTED, "ok", Grade.C, one_line=True),
     ReplyRule(r"failed(:? unknown)?$", Verdict.REJECTED, "not_connected", Grade.C, one_line=True),
     ReplyRule(r"INVALID ACCOUNT$", Verdict.CREDENTIALS, "credentials", Grade.C, one_line=True),
@@ -201,6 +199,7 @@ CLICK_TO_FIND_ME_LIST = Operation(
     # is not documented (grade ?): the margin is for it, and for the vendor's own work.
     waits=Waits(seconds=("timeout", 30), rounds=("loop_count", 1), each="list", separator="|", margin_seconds=60),
     phone="phone_to_call",
+    also_contacts=("list", "no_answer_sms", "no_answer_phone"),
     client_id="ref",
     carries_key=True,
     duplicates_by="phone",
