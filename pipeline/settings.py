@@ -100,6 +100,11 @@ def credentials(settings: Settings, vendor: Vendor) -> dict[str, str]:
     raise UserError(f"no credentials for {vendor.name}: set {wanted} in the environment (see: leads config)")
 
 
+def variables(vendor: Vendor) -> str:
+    """The variables that hold the vendor's credentials, in words."""
+    return " or ".join(" and ".join(c.setting.upper() for c in several) for several in vendor.credentials)
+
+
 def secrets_in(credentials: Mapping[str, str], vendor: Vendor) -> set[str]:
     """The values among `credentials` that must not be seen."""
     secret = {c.parameter for alternative in vendor.credentials for c in alternative if c.secret}
