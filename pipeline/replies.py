@@ -55,7 +55,10 @@ def _xml(form: XmlReply, body: str) -> _Xml | None:
     except (ParseError, DefusedXmlException, ValueError, LookupError):  # no XML, entities, an unknown encoding
         return None
     names = [child.tag for child in root]
-    if root.tag != form.root or len(set(names)) != len(names) or any(len(child) for child in root):
+    between = [root.text, *(child.tail for child in root)]
+    if root.tag != form.root or not names or len(set(names)) < len(names):
+        return None
+    if any(len(child) for child in root) or any(text and text.strip() for text in between):
         return None
     told = {child.tag: " ".join((child.text or "").split()) for child in root}
     call_id = told.pop(form.call_id, "")

@@ -259,6 +259,32 @@ def test_every_rule_decides_a_recorded_reply() -> None:
     assert {read(recorded(name), marked)[1] for name in REPLIES} >= {str(i) for i in range(len(rules))}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<response/>",
+        "<response>success</response>",
+        "<response><result>success</result>NOT<result_description>Call Connected</result_description></response>",
+        '<response xmlns="u"><result>success</result></response>',
+        "<a>" * 100_000,
+        "<response>" + "<a>" * 50_000 + "</a>" * 50_000 + "</response>",
+        f"<response><result>{'success' * 50_000}</result></response>",
+        "\ud800" + recorded("connected.xml"),
+        recorded("connected.xml") * 2,
+    ],
+    ids=lambda body: body[:30],
+)
+def test_xml_of_another_form_is_in_doubt(body: str) -> None:
+    """However deep, long or odd: it is unreadable, and nothing worse happens."""
+    assert read(body) == (*UNREADABLE, None)
+
+
+def test_a_dtd_elsewhere_is_not_fetched() -> None:
+    """It says how the reply is built, which nobody asks: nothing listens at its address."""
+    doctype = '<!DOCTYPE response SYSTEM "http://127.0.0.1:9/response.dtd">'
+    assert read(doctype + recorded("connected_compact.xml"))[0] is ACCEPTED
+
+
 @pytest.mark.parametrize(("name", "sid"), [("connected.xml", "181127fc48636186"), ("failed.xml", "181127fa636be04c")])
 def test_the_number_of_a_call_is_kept(name: str, sid: str) -> None:
     """It is how the vendor's support finds the call, whatever came of it."""
@@ -429,6 +455,31 @@ def test_the_shipped_mapping_rings(leads: Leads, home: Path, rung: Callable[...,
     write_csv(home / "dnc.csv", [["n"], [phone(2)]])
     assert leads(*given, env=findme(account)).fates == {2: "accepted"}
     assert [ring["number"] for ring in account.see("rings")] == ["2025550190", phone(1)]
+
+
+def test_nobody_answered_and_is_called_once_more_on_request(
+    leads: Leads, home: Path, rung: Callable[..., Account]
+) -> None:
+    """`retry` needs the operator's word again, and goes by what has been delivered meanwhile."""
+    account = rung(unanswered=frozenset({phone(1)}))
+    first = call(leads, home, account, [(phone(1), AGENTS), (phone(2), AGENTS)])
+    again = ("retry", first.json["run_id"], "--only", "rejected", "--json")
+    assert leads(*again, "--max-contacts", 0, env=findme(account)).code == 2
+    assert len(account.see("rings")) == 3
+    assert leads(*again, "--max-contacts", 1, env=findme(account)).fates == {2: "rejected/not_connected"}
+    assert [ring["number"] for ring in account.see("rings")[3:]] == [phone(1)]
+
+
+def test_the_doctor_looks_at_this_vendor(leads: Leads, home: Path, rung: Callable[..., Account]) -> None:
+    """Its address and its credentials; no call is made to try them."""
+    account = rung()
+    write(home / "findme.toml", MAPPING)
+    told = leads("doctor", "-m", "findme.toml", "--json", env=findme(account))
+    checks = {check["name"]: check for check in told.json["checks"]}
+    assert told.code == 0
+    assert "DIALOGTECH_KEY" in checks["credentials"]["message"]
+    assert (checks["login"]["level"], account.see("requests")) == ("warn", [])
+    assert secret_in(home, told.out, told.err) == []
 
 
 def test_the_pair_of_access_keys_opens_as_well(leads: Leads, home: Path, rung: Callable[..., Account]) -> None:
