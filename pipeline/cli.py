@@ -113,7 +113,8 @@ _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "set
 def cli() -> None:
     """Loads lead lists into a DialedIn account and says what became of every row.
 
-    Credentials come from the environment: DIALEDIN_TOKEN (or DIALEDIN_TOKEN_FILE) and DIALEDIN_ACCID.
+    Credentials come from the environment: DIALEDIN_TOKEN (or DIALEDIN_TOKEN_FILE) and DIALEDIN_ACCID; for DialogTech
+    DIALOGTECH_KEY, or DIALOGTECH_ACCESS_KEY and DIALOGTECH_SECRET_ACCESS_KEY.
     """
 
 
@@ -358,7 +359,7 @@ def doctor(campaigns: tuple[str, ...], mapping: str | None, **given: Any) -> Non
 @click.option("--plan", type=click.Path(path_type=Path), help="JSON: phone → names of the faults that its calls meet.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For the profile's chances.")
 def sandbox(profile: str, campaigns: tuple[str, ...], data: Path | None, plan: Path | None, **given: Any) -> None:
-    """Runs a DialedIn simulator on this machine, to rehearse against. Prints what to export.
+    """Runs a simulator of DialedIn and of DialogTech's Click-to-FindMe on this machine. Prints what to export.
 
     Profiles: default, slow, hostile-proxy, dialer-down, flaky, late, false-ok.
     """

@@ -153,9 +153,10 @@ def _job(earlier: RunFolder, given: Given) -> Job:
         fresh_at=manifest["fresh_at"],
     )
     if job.scope != manifest["scope"]:
+        vendor = job.operation.vendor
         raise UserError(
             f"run {earlier.run_id} went to {manifest['to']}, and now {job.target} is set: "
-            "mend DIALEDIN_ACCID and DIALEDIN_BASE_URL (see: leads config)"
+            f"mend {vendor.account.upper()} and {vendor.base_url_setting.upper()} (see: leads config)"
         )
     return job
 

@@ -18,6 +18,7 @@ from pipeline.folder import RunFolder
 from pipeline.job import Summary
 from pipeline.model import STORED_DIFFERENTLY, Held, Status, UserError
 from pipeline.sending import Sent
+from schemas.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +140,16 @@ def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iter
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())
         if ending.state is None:
-            sends, held = records.nothing(_would_be_held(part, number, ending))
+            sends, held = records.nothing(_would_be_held(part, number, ending, manifest["operation"]))
         else:
             sends, held = records.settled_between(ending.state, run.run_id, number, rows)
         yield report.project(part, sends, held, place, ending.unsent)
 
 
-def _would_be_held(part: pa.Table, number: int, ending: Ending) -> list[Held]:
+def _would_be_held(part: pa.Table, number: int, ending: Ending, operation: str) -> list[Held]:
     if ending.barred is None:
         return []
-    barred = ending.barred.among(part["phone"])
+    barred = ending.barred.rows(CATALOGUE[operation], part)
     valid = part["status"].to_numpy() == Status.VALID.value
     return [outgoing.suppressed(number, row) for row in part.filter(pa.array(barred & valid))["row"].to_pylist()]
 

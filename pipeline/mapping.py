@@ -442,8 +442,9 @@ def _check_key_fits(operation: Operation, mapping: MappingFile, name: str) -> No
 
 
 def sets_client_id(operation: Operation, policy: Policy) -> bool:
-    """Whether a row without ClientId is sent with its key as one: a doubt about it is settled by search."""
-    return operation.client_id is not None and operation.settle is Settle.SEARCH and policy.client_id == "key"
+    """Whether a row without ClientId is sent with its key as one: so that a search, or a person, can find it."""
+    found_by = operation.settle is Settle.SEARCH or operation.carries_key
+    return operation.client_id is not None and found_by and policy.client_id == "key"
 
 
 def _check_custom(operation: Operation, field: str, name: str) -> None:

@@ -146,7 +146,7 @@ class Outgoing:
         valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
         own = self._own(number, valid)
         valid = valid.filter(pa.array(self._are_chosen(valid["row"].to_pylist(), own), pa.bool_()))
-        barred = self.suppressed.among(valid["phone"])
+        barred = self.suppressed.rows(self.job.operation, valid)
         return _Rows(number, valid, barred, own, self._entries(valid))
 
     def _own(self, number: int, rows: pa.Table) -> dict[int, Own]:

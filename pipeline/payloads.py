@@ -148,7 +148,10 @@ def phones(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> 
 
 
 def identifiers(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> pa.StringArray:
-    """What each call looks up, as "ClientId:17"; for operations that look nothing up, the ClientId that is set."""
+    """What each call looks up, as "ClientId:17"; for operations that look nothing up, the ClientId that is set.
+
+    What only carries a key names nobody: rows may share it.
+    """
     if operation.identifier is not None:
         by, value = (columns[name] for name in operation.identifier)
         return pc.binary_join_element_wise(by, value, ":")
@@ -157,7 +160,7 @@ def identifiers(operation: Operation, columns: Mapping[str, pa.Array], rows: int
         for search_field, own in operation.identity.fields.items():
             value = pc.if_else(pc.equal(by, search_field), columns.get(own, _blank(rows)), value)
         return pc.binary_join_element_wise(by, value, ":")
-    if operation.client_id is None or operation.client_id not in columns:
+    if operation.client_id is None or operation.client_id not in columns or operation.carries_key:
         return _blank(rows)
     value = columns[operation.client_id]
     return pc.if_else(pc.equal(value, ""), "", pc.binary_join_element_wise(operation.client_id, value, ":"))
@@ -171,7 +174,7 @@ def _phone_or_identifier(operation: Operation, columns: Mapping[str, pa.Array], 
 def _with_client_id(
     operation: Operation, policy: Policy, columns: dict[str, pa.Array], keys: pa.StringArray
 ) -> dict[str, pa.Array]:
-    """Where a doubt is settled by search, a row without ClientId gets its key as one, so that it can be found."""
+    """A row without ClientId gets its key as one, where it is to be found by it."""
     name = operation.client_id
     if name is None or not sets_client_id(operation, policy):
         return columns

@@ -6,6 +6,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,22 @@ class Barred:
             return barred
         held = np.array([bool(phone) and self.marks.holds(phone) for phone in phones.to_pylist()], dtype=np.bool_)
         return barred | held
+
+    def rows(self, operation: Operation, part: pa.Table) -> npt.NDArray[np.bool_]:
+        """Which rows of a part would contact someone who is barred, by their phone or by another that may ring."""
+        barred = self.among(part["phone"])
+        if operation.also_contacts:
+            others = [_others(operation, body or "") for body in part["payload"].to_pylist()]
+            row_of = np.repeat(np.arange(len(others)), [len(phones) for phones in others])
+            found = self.among(pa.array([phone for phones in others for phone in phones], pa.string()))
+            barred[row_of[found]] = True
+        return barred
+
+
+def _others(operation: Operation, body: str) -> list[str]:
+    """The phones in a form that its call may contact, besides the one that it is about."""
+    sent = dict(parse_qsl(body))
+    return [phone for name in operation.also_contacts for phone in sent.get(name, "").split("|")]
 
 
 def contacts(operation: Operation, policy: Policy) -> bool:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import NamedTuple
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import ParseError, fromstring
 
 from pipeline.model import Judgement, Reply
-from schemas.spec import Operation, ReplyRule, Verdict
+from schemas.spec import Operation, ReplyRule, Verdict, XmlReply
 
 REPLY_KEPT = 500  # characters of a reply that the report keeps
 RETRY_AFTER_AT_MOST = 120.0  # seconds; a longer wait is the operator's decision
@@ -28,8 +33,37 @@ def judge(operation: Operation, reply: Reply, now: datetime) -> Judgement:
 
 @lru_cache(maxsize=1024)  # a run of a million rows sees a handful of replies
 def _by_text(operation: Operation, http_status: int, body: str) -> Judgement:
-    verdict = _by_json(operation, body.strip()) or _by_rules(operation, body, normalise(body))
+    told = _xml(operation.xml_reply, body) if operation.xml_reply else None
+    if told is not None:
+        verdict = replace(_by_rules(operation, told.line, told.line), result=told.result)
+    else:
+        verdict = _by_json(operation, body.strip()) or _by_rules(operation, body, normalise(body))
     return _kept(verdict, http_status, body)
+
+
+class _Xml(NamedTuple):
+    """What a reply of XML says, and the number of the call as JSON, if it has one."""
+
+    line: str
+    result: str | None
+
+
+def _xml(form: XmlReply, body: str) -> _Xml | None:
+    """The reply as "name=value name=value"; None where it is no XML of this form. A DTD may be there, entities not."""
+    try:
+        root = fromstring(_storable(body).strip(), forbid_dtd=False, forbid_entities=True, forbid_external=True)
+    except (ParseError, DefusedXmlException, ValueError, LookupError):  # no XML, entities, an unknown encoding
+        return None
+    names = [child.tag for child in root]
+    between = [root.text, *(child.tail for child in root)]
+    if root.tag != form.root or not names or len(set(names)) < len(names):
+        return None
+    if any(len(child) for child in root) or any(text and text.strip() for text in between):
+        return None
+    told = {child.tag: " ".join((child.text or "").split()) for child in root}
+    call_id = told.pop(form.call_id, "")
+    line = " ".join(f"{name}={value}" for name, value in told.items())
+    return _Xml(line, json.dumps({form.call_id: call_id}) if call_id else None)
 
 
 def _kept(verdict: Judgement, http_status: int, body: str) -> Judgement:

@@ -104,9 +104,10 @@ class Line:
         tally = rows.tally()
         people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send)
         self.heard.hold()
-        world.progress.sending(tally.to_send, job.target, tally.notes())
+        notes = [*tally.notes(), *settings.warnings(job.settings, job.operation.vendor)]
+        world.progress.sending(tally.to_send, job.target, notes)
         sent = sending.send(rows, world, self.heard, self.access)
-        told = Ending(Status.NOT_ATTEMPTED, self.state, sent, notes=tally.notes())
+        told = Ending(Status.NOT_ATTEMPTED, self.state, sent, notes=notes)
         return ending.conclude(run, told, time.monotonic() - self.started)
 
     def _as_of(self, run: RunFolder) -> int | None:

@@ -18,8 +18,9 @@ from rich.text import Text
 
 from pipeline.job import Progress as Watcher
 from pipeline.model import FORGOTTEN, Status
-from pipeline.settings import Settings, base_url, shown
+from pipeline.settings import Settings, base_url, shown, variables
 from schemas.catalogue import CATALOGUE
+from schemas.spec import Settle
 
 if TYPE_CHECKING:
     from pipeline.doctor import Check
@@ -44,9 +45,10 @@ PLAIN_EVERY_SECONDS = 5.0
 # What to do next, by status/code or by status; the first that fits each status is told.
 _NEXT = {
     "rejected/unknown_campaign": "the account has no such campaign: mend Campaign in the mapping, and load again",
-    "failed/credentials": "mend DIALEDIN_TOKEN and DIALEDIN_ACCID (see: leads config), and load again",
-    "failed/http_404": "nothing is at that address: mend DIALEDIN_BASE_URL (see: leads config), and load again",
-    "failed/redirected": "that address redirects: mend DIALEDIN_BASE_URL (see: leads config), and load again",
+    "rejected/not_connected": "nobody answered; to call them once more: leads retry {run_id} --only rejected",
+    "failed/credentials": "mend {credentials} (see: leads config), and load again",
+    "failed/http_404": "nothing is at that address: mend {base_url} (see: leads config), and load again",
+    "failed/redirected": "that address redirects: mend {base_url} (see: leads config), and load again",
     "invalid": "mend the rows in {rejected} and load that file",
     "rejected": "mend the rows in {rejected} and load that file",
     "failed/false_ok": "the vendor said OK and stored nothing; once you know why: leads retry {run_id} --only failed",
@@ -56,6 +58,7 @@ _NEXT = {
     "failed": "once the cause is gone: leads retry {run_id} --only failed",
     "not_attempted": "leads resume {run_id}",
 }
+_NOBODY_CAN_TELL = "no search settles what is unknown: look for those calls in the vendor's own reports, or ask there"
 
 
 @contextlib.contextmanager
@@ -233,7 +236,16 @@ def _next_steps(summary: Mapping[str, Any]) -> list[str]:
     left = [status for status, rows in summary["counts"].items() if rows > forgotten[status]]
     told = {status: _NEXT[status] for status in left if status in _NEXT}
     told |= {name.partition("/")[0]: _NEXT[name] for name in summary["codes"] if name in _NEXT}
-    return list(dict.fromkeys(text.format(rejected=rejected, run_id=summary["run_id"]) for text in told.values()))
+    operation = CATALOGUE[summary["operation"]]
+    if "unknown" in told and operation.settle is Settle.NEVER:
+        told["unknown"] = _NOBODY_CAN_TELL
+    words = {
+        "rejected": rejected,
+        "run_id": summary["run_id"],
+        "credentials": variables(operation.vendor),
+        "base_url": operation.vendor.base_url_setting.upper(),
+    }
+    return list(dict.fromkeys(text.format(**words) for text in told.values()))
 
 
 def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

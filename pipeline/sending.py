@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 import httpx
 
@@ -156,8 +157,16 @@ class _Passes:
             secrets=settings.secrets_in(self._access.credentials, operation.vendor),
             transport=self._access.transport,
             timeout_seconds=max(job.settings.timeout, operation.timeout_seconds or 0),
+            method=settings.method(job.settings, operation.vendor),
+            longest=_longest(operation),
         )
         return Endpoint(operation, wire, follows)
+
+
+def _longest(operation: Operation) -> Callable[[bytes], float] | None:
+    """How many seconds the reply to a body may take, where the operation computes that."""
+    waits = operation.waits
+    return None if waits is None else lambda body: waits.longest(dict(parse_qsl(body.decode())))
 
 
 def _duplicates(job: Job) -> tuple[retries.Duplicates, bool | None]:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     dialedin_accid: str | None = None
     dialedin_token: SecretStr | None = None
     dialogtech_base_url: str | None = None
+    dialogtech_account: str = Field(default="default", min_length=1, description="your own name for the account")
+    dialogtech_method: Literal["POST", "GET"] = Field(default="POST", description="GET puts the key into URLs")
     dialogtech_key: SecretStr | None = None
     dialogtech_access_key: SecretStr | None = None
     dialogtech_secret_access_key: SecretStr | None = None
@@ -98,6 +100,11 @@ def credentials(settings: Settings, vendor: Vendor) -> dict[str, str]:
     raise UserError(f"no credentials for {vendor.name}: set {wanted} in the environment (see: leads config)")
 
 
+def variables(vendor: Vendor) -> str:
+    """The variables that hold the vendor's credentials, in words."""
+    return " or ".join(" and ".join(c.setting.upper() for c in several) for several in vendor.credentials)
+
+
 def secrets_in(credentials: Mapping[str, str], vendor: Vendor) -> set[str]:
     """The values among `credentials` that must not be seen."""
     secret = {c.parameter for alternative in vendor.credentials for c in alternative if c.secret}
@@ -118,6 +125,21 @@ def base_url(settings: Settings, vendor: Vendor) -> str:
     """The vendor's base URL: the setting's, else the documented one; it ends in a slash."""
     url = getattr(settings, vendor.base_url_setting) or vendor.base_url
     return url if url.endswith("/") else url + "/"
+
+
+def method(settings: Settings, vendor: Vendor) -> str:
+    """POST, or GET where the vendor's setting says so."""
+    return str(getattr(settings, vendor.method_setting)) if vendor.method_setting else "POST"
+
+
+def warnings(settings: Settings, vendor: Vendor) -> list[str]:
+    """What of the settings its user should know before anything is sent."""
+    if method(settings, vendor) == "POST":
+        return []
+    return [
+        f"{vendor.method_setting} is GET: credentials and phones are in the URL, which {vendor.name} and whatever is "
+        "in between may log; use POST where it works"
+    ]
 
 
 def shown(settings: Settings) -> dict[str, str]:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from schemas.dialedin import OPERATIONS as DIALEDIN_OPERATIONS
+from schemas.dialogtech import OPERATIONS as DIALOGTECH_OPERATIONS
 from schemas.spec import Operation
 
-CATALOGUE: Mapping[str, Operation] = MappingProxyType({op.name: op for op in DIALEDIN_OPERATIONS})
+CATALOGUE: Mapping[str, Operation] = MappingProxyType(
+    {op.name: op for op in (*DIALEDIN_OPERATIONS, *DIALOGTECH_OPERATIONS)}
+)

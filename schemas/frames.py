@@ -60,7 +60,8 @@ def _checks(limited: tuple[Field, int | None]) -> list[pandera.Check]:
         checks.append(_check(field.name, "out_of_range", _range_text(field.number), _in_range(field.number)))
     if field.pattern:
         pattern = f"^({field.pattern}|{CLEARED})?$"
-        text = f"is not of the form {field.doc}" if field.doc else "has not the form that the vendor asks for"
+        form = field.doc.partition(";")[0]
+        text = f"is not of the form {form}" if form else "has not the form that the vendor asks for"
         checks.append(
             _check(field.name, "bad_format", text, lambda s: pc.match_substring_regex(_arrow(s), pattern=pattern))
         )

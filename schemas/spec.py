@@ -162,6 +162,37 @@ class ReplyRule:
 
 
 @dataclass(frozen=True, slots=True)
+class XmlReply:
+    """A reply that may be XML. It is read as the line "name=value name=value", by the children of `root` in order.
+
+    `call_id` is the child that numbers the call: kept in the row's result, and left out of the line.
+    """
+
+    root: str
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a call may take that is answered only after others were: a product of what its fields say.
+
+    Each field goes with the number that an empty one stands for. `each` holds several values, joined by `separator`.
+    """
+
+    seconds: tuple[str, int]
+    rounds: tuple[str, int]
+    each: str
+    separator: str
+    margin_seconds: int
+
+    def longest(self, sent: Mapping[str, str]) -> int:
+        """Seconds after which no answer will come any more to a call with these fields."""
+        seconds, rounds = (int(sent.get(name) or default) for name, default in (self.seconds, self.rounds))
+        values = sent.get(self.each, "").count(self.separator) + 1
+        return seconds * rounds * values + self.margin_seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """A parameter that goes with every call and is in no payload."""
 
@@ -184,6 +215,7 @@ class Vendor:
     credentials: tuple[tuple[Credential, ...], ...]
     account: str
     reserved: tuple[str, ...] = ()  # parameters of older accounts: never lead columns
+    method_setting: str | None = None  # the setting that says POST or GET; None: POST
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +280,7 @@ class Operation:
     rules: tuple[Rule, ...] = ()
     custom: Custom | None = None  # set where lead fields beyond `fields` are accepted
     json_search: bool = False  # a JSON reply is a search result
+    xml_reply: XmlReply | None = None  # set where a reply may be XML
     dialing: Mapping[str, Dialing] = field(default_factory=lambda: MappingProxyType({}))
     # A field may be sent empty, on the word of the mapping. The vendor's document does not say that an empty value
     # clears what is stored (grade ?), so none is ever sent by itself.
@@ -255,9 +288,13 @@ class Operation:
     frees_people: bool = False  # takes a do-not-call mark away
     lookup: Operation | None = None  # the search that tells whether a call has arrived
     timeout_seconds: float | None = None  # None: the run's own
+    waits: Waits | None = None  # set where each call says how long it may take
     phone: str | None = None  # the field whose phone is affected
+    also_contacts: tuple[str, ...] = ()  # fields whose phones may ring or get a text besides, one or joined by |
     stores_again: tuple[str, str] | None = None  # (field, value): with it, a lead that is there is stored once more
     client_id: str | None = None  # the field by which a call can be found again
+    # A row without a client_id carries its key there, for a person to find the call by: no search settles a doubt.
+    carries_key: bool = False
     identifier: tuple[str, str] | None = None  # (field naming what is searched, field with the value)
     identity: Identity | None = None  # set instead, where the value is that of another field of the row
     not_in_key: frozenset[str] = frozenset()  # fields that one lead's rows may differ in: empty in their row key

@@ -451,7 +451,8 @@ def test_bad_flag(raw: str) -> None:
 
 def test_interface() -> None:
     """The cleaners that operations name are there, under a version."""
-    assert set(CLEANERS) == {"us_phone", "us_state", "us_zip", "callback_date", "flag", "text"}
+    phones = {"us_phone", "office_phone", "phone_list"}
+    assert set(CLEANERS) == {*phones, "us_state", "us_zip", "callback_date", "flag", "text"}
     assert CLEANERS_VERSION == 1
 
 

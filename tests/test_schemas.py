@@ -17,6 +17,7 @@ from given import text_frame
 from pipeline.clean import CLEANERS
 from schemas.catalogue import CATALOGUE
 from schemas.dialedin import INSERT_LEAD, SEARCH_LEAD, UPDATE_LEAD
+from schemas.dialogtech import EMAIL, URL
 from schemas.frames import frame_schema, max_length
 from schemas.spec import (
     AnyBeside,
@@ -63,6 +64,10 @@ EXAMPLES = {
     "callback_date": "12/31/2026 14:30:00",
     "flag": "1",
     "[a-c]{2}|zz": "ab",
+    "office_phone": "8005550101",
+    "phone_list": "2025550101|8005550102",
+    EMAIL: "desk@example.test",
+    URL: "http://127.0.0.1:8080/none",
 }
 
 
@@ -309,7 +314,7 @@ def test_a_pattern_is_of_the_whole_value(operation: Operation, field: Field) -> 
     """A value that only contains the pattern is `bad_format`."""
     row, good = minimal(operation), example(field)
     assert ("bad_format", field.name) not in broken(operation, {**row, field.name: good})
-    for bad in ("?", f"x{good}", f"{good}x", f"{good}\n"):
+    for bad in ("?", f" {good}", f"{good} ", f"{good}\n"):
         assert ("bad_format", field.name) in broken(operation, {**row, field.name: bad})
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.clean.date import CALLBACK_DATE
 from pipeline.clean.engine import Cleaner, CleanOptions, Format, clean_column
-from pipeline.clean.phone import US_PHONE
+from pipeline.clean.phone import OFFICE_PHONE, PHONE_LIST, US_PHONE
 from pipeline.clean.place import US_STATE, US_ZIP
 from pipeline.clean.text import PLAIN_TEXT, Fix, Refusal
 from pipeline.model import Cleaned
@@ -43,6 +43,8 @@ def text(_value: str, _options: CleanOptions, _beside: str = "") -> Fix | Refusa
 CLEANERS: Mapping[str, Cleaner] = MappingProxyType(
     {
         "us_phone": US_PHONE,
+        "office_phone": OFFICE_PHONE,
+        "phone_list": PHONE_LIST,
         "us_state": US_STATE,
         "us_zip": US_ZIP,
         "callback_date": CALLBACK_DATE,

@@ -30,6 +30,7 @@ def _number(gap: str) -> str:
 
 _NUMBER = _number(_MARK + "{0,4}")
 _ONE = re.compile(rf"{_NUMBER}[-.) ]*")
+_BETWEEN = re.compile(r"[|,;\n]")
 _FLOAT = re.compile(r"1?([0-9]{10})\.0+")
 
 # Every place of a tidied text where a phone begins, with any gaps: for those who may not miss one. It takes in
@@ -80,11 +81,40 @@ def us_phone(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refu
     `phone_extension`, `bad_phone`, `premium_phone`, `toll_free_phone`, `phone_region`. An area code of no
     region passes: it may be newer than our table, and a number in no one's use rings no stranger.
     """
+    return _one_phone(value, options, no_company=True)
+
+
+def office_phone(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refusal | None:
+    """Ten digits, as `us_phone`, of a phone that may be a company's: toll-free numbers pass."""
+    return _one_phone(value, options, no_company=False)
+
+
+def phone_list(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refusal | None:
+    """Numbers as `office_phone` has them, joined by "|"; between them may be "|", "," or ";" or a line break.
+
+    Repair: `phone_list`. Problems: those of a phone, told of the first number that has one.
+    """
+    found = []
+    for part in filter(None, (part.strip() for part in _BETWEEN.split(value))):
+        match office_phone(part, options):
+            case Refusal(rule, message):
+                return Refusal(rule, f"{part}: {message}")
+            case Fix(digits):
+                found.append(digits)
+            case None:
+                found.append(part)
+    if not found:
+        return _wrong_count(0)
+    joined = "|".join(found)
+    return None if joined == value else Fix(joined, "phone_list")
+
+
+def _one_phone(value: str, options: CleanOptions, *, no_company: bool) -> Fix | Refusal | None:
     found = _FLOAT.fullmatch(value) or _ONE.fullmatch(value)
     if not found:
         return _unreadable(value)
     digits = "".join(found.groups())
-    problem = _shape_problem(digits) or _area_problem(digits[:3], options.regions)
+    problem = _shape_problem(digits) or _area_problem(digits[:3], options.regions, no_company=no_company)
     if problem or digits == value:
         return problem
     return Fix(digits, "float_text" if found.re is _FLOAT else "phone_format")
@@ -114,10 +144,10 @@ def _shape_problem(digits: str) -> Refusal | None:
     return None
 
 
-def _area_problem(area: str, regions: tuple[str, ...]) -> Refusal | None:
+def _area_problem(area: str, regions: tuple[str, ...], *, no_company: bool) -> Refusal | None:
     if area == _PREMIUM:
         return Refusal("premium_phone", "A 900 number charges whoever calls it. It is never dialed.")
-    if area in _TOLL_FREE:
+    if no_company and area in _TOLL_FREE:
         return Refusal("toll_free_phone", "This is a toll-free number of a company, not a person's phone.")
     region = area_regions().get(area)
     if region and region not in regions:
@@ -129,20 +159,28 @@ def _area_problem(area: str, regions: tuple[str, ...]) -> Refusal | None:
 
 
 @cache
-def _dialable(regions: tuple[str, ...]) -> str:
+def _dialable(regions: tuple[str, ...], *, no_company: bool = True) -> str:
     areas = [str(area) for area in range(200, 1000) if _CODE_ONLY.fullmatch(str(area))]
-    return f"(?:{'|'.join(area for area in areas if not _area_problem(area, regions))}){_CODE}[0-9]{{4}}"
+    right = (area for area in areas if not _area_problem(area, regions, no_company=no_company))
+    return f"(?:{'|'.join(right)}){_CODE}[0-9]{{4}}"
 
 
-US_PHONE = Cleaner(
-    right=lambda options: _dialable(options.regions),
-    mend=us_phone,
-    formats=(
-        Format(
-            rf"(?:\+?1[-. ]?)?\(?([2-9][0-9]{{2}})\)?[-./ ]?({_CODE})[-./ ]?([0-9]{{4}})",
-            r"\1\2\3",
-            "phone_format",
-        ),
-        Format(r"1?([2-9][0-9]{9})\.0", r"\1", "float_text"),
+@cache
+def _several(regions: tuple[str, ...]) -> str:
+    one = _dialable(regions, no_company=False)
+    return rf"{one}(?:\|{one})*"
+
+
+_FORMATS = (
+    Format(
+        rf"(?:\+?1[-. ]?)?\(?([2-9][0-9]{{2}})\)?[-./ ]?({_CODE})[-./ ]?([0-9]{{4}})",
+        r"\1\2\3",
+        "phone_format",
     ),
+    Format(r"1?([2-9][0-9]{9})\.0", r"\1", "float_text"),
 )
+US_PHONE = Cleaner(right=lambda options: _dialable(options.regions), mend=us_phone, formats=_FORMATS)
+OFFICE_PHONE = Cleaner(
+    right=lambda options: _dialable(options.regions, no_company=False), mend=office_phone, formats=_FORMATS
+)
+PHONE_LIST = Cleaner(right=lambda options: _several(options.regions), mend=phone_list)

@@ -20,6 +20,7 @@ from pipeline.sandbox import texts
 from pipeline.sandbox.config import SandboxConfig
 from pipeline.sandbox.connection import connection_of, keep_waiting, response
 from pipeline.sandbox.dialer import DELETE_DNC, INSERT, INSERT_DNC, SEARCH, UPDATE, Dialer, detailed
+from pipeline.sandbox.dialogtech import ASSUMED, FIND_ME, FindMe
 from pipeline.sandbox.faults import NO_ANSWER, NO_REPLY, Answer, Ending, Fault, Phase, sent_body
 from pipeline.sandbox.gauge import ParallelGauge
 from pipeline.sandbox.php import Form, pairs, request_fields
@@ -60,6 +61,7 @@ class Gateway:
         self.texts = texts.bodies(config.texts)
         self.late_pending = 0
         self._dialer = Dialer(config, store, self.texts)
+        self._find_me = FindMe(config.find_me, store)
         self._faults = Faults(config, store)
         self._clock = clock
         self._rng = random.Random(config.seed)  # noqa: S311 - latency that can be repeated
@@ -73,8 +75,8 @@ class Gateway:
             form = await _form(request)
             with self.gauge.hold(_subject_of(form), connection_of(request.scope)):
                 outcome = await self._outcome(operation_of(form), form, request.method)
-                if outcome.ending in self._waits:
-                    await keep_waiting(request, self._waits[outcome.ending])
+                if seconds := self._waits.get(outcome.ending, outcome.answer.after_seconds):
+                    await keep_waiting(request, seconds)
             return response(outcome.ending, outcome.answer)
 
         return answered
@@ -112,6 +114,8 @@ class Gateway:
         return Outcome(fault.answer or answer, fault.ending)
 
     def _applied(self, operation: str, form: Form) -> Answer:
+        if operation == FIND_ME:
+            return self._find_me.answer(form, self._clock())
         return Answer(self._dialer.answer(operation, form, self._clock()))
 
     def _apply_late(self, operation: str, form: Form) -> None:
@@ -150,7 +154,7 @@ def phone_of(form: Form) -> str:
     """The phone that the request is about, "" where it names none."""
     if form.get("SearchField") == "Phone":
         return form.get("Identifier", "")
-    return form.get("PrimaryPhone") or form.get("Number", "")
+    return form.get("PrimaryPhone") or form.get("Number") or form.get("phone_to_call", "")
 
 
 def _subject_of(form: Form) -> str:
@@ -167,7 +171,7 @@ def client_id_of(form: Form) -> str:
     """The ClientId that the request is about, "" where it names none."""
     if form.get("SearchField") == "ClientId":
         return form.get("Identifier", "")
-    return form.get("ClientId", "")
+    return form.get("ClientId") or form.get("ref", "")
 
 
 def _lead_action(form: Form) -> str:
@@ -183,10 +187,12 @@ def create_app(config: SandboxConfig, store: Store, clock: Clock = _utc_now) -> 
             _script("InjectLead.php", gateway.endpoint(lambda _: INSERT)),
             _script("UpdateLead.php", gateway.endpoint(lambda _: UPDATE)),
             _script("LeadOperations.php", gateway.endpoint(_lead_action)),
+            Route("/dialogtech/ibp_api.php", gateway.endpoint(lambda _: FIND_ME), methods=["GET", "POST"]),
             Route("/", _front_page),
             Route("/sandbox/state", _json(lambda _: _state(gateway))),
             Route("/sandbox/leads", _json(lambda limit: [_lead_json(x) for x in store.leads(limit)])),
             Route("/sandbox/dials", _json(store.dials)),
+            Route("/sandbox/rings", _json(store.rings)),
             Route("/sandbox/requests", _json(store.requests)),
         ]
     )
@@ -208,7 +214,8 @@ def _state(gateway: Gateway) -> dict[str, Any]:
         "any_campaign": gateway.config.any_campaign,
         "profile": gateway.config.profile.name,
         "assumed_texts": texts.assumed(gateway.texts),
-        "assumed_behaviour": list(texts.ASSUMED_BEHAVIOUR),
+        "assumed_behaviour": [*texts.ASSUMED_BEHAVIOUR, *ASSUMED],
+        "no_answer_posts": gateway.store.gauge("no_answer_posts"),
     }
 
 
@@ -232,10 +239,11 @@ def _limit(request: Request) -> int:
 
 async def _front_page(_: Request) -> Response:
     return PlainTextResponse(
-        "A simulator of the DialedIn API. It calls nobody.\n\n"
+        "A simulator of the DialedIn API, and of DialogTech's Click-to-FindMe. It calls nobody.\n\n"
         "/sandbox/state     counts, damage, and what is assumed about the vendor\n"
         "/sandbox/leads     the leads stored\n"
         "/sandbox/dials     the calls that would have been made\n"
+        "/sandbox/rings     the phones that Click-to-FindMe would have rung\n"
         "/sandbox/requests  what came in and what was answered\n\n"
         "The lists take ?limit=N for the last N lines.\n"
     )

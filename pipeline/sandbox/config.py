@@ -13,6 +13,7 @@ from pipeline.sandbox.profiles import DEFAULT, Profile
 DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but a simulator on this machine
 DEFAULT_ACCID = "sandbox"
 DEFAULT_CAMPAIGNS = ("Spring Renewals", "Demo")
+DEFAULT_KEY = "sandbox-key"
 
 
 def _nothing() -> Mapping[str, str]:
@@ -21,6 +22,18 @@ def _nothing() -> Mapping[str, str]:
 
 def _no_plan() -> Mapping[str, Sequence[str]]:
     return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindMeConfig:
+    """The DialogTech account that is simulated: `key`, or the pair of access keys, opens it."""
+
+    key: str = field(default=DEFAULT_KEY, repr=False)
+    access_key: str = field(default="sandbox-access", repr=False)
+    secret_access_key: str = field(default="sandbox-secret", repr=False)
+    plain_text: bool = False  # replies are plain text instead of XML: the vendor's page says both
+    ring_seconds: float = 0.5  # each ring of the first leg keeps the caller waiting so long
+    unanswered: frozenset[str] = frozenset()  # numbers at which nobody answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +68,4 @@ class SandboxConfig:
     latin_only: bool = False  # columns are varchar: other characters are stored as "?"
     refuse_html: bool = False  # the dialer refuses values that look like markup with an HTML page
     texts: Mapping[str, str] = field(default_factory=_nothing)
+    find_me: FindMeConfig = field(default_factory=FindMeConfig)

@@ -27,6 +27,7 @@ class Answer:
     body: str
     http_status: int = 200
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    after_seconds: float = 0.0  # what it takes the vendor to come to it
 
 
 NO_ANSWER = Answer("")

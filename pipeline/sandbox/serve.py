@@ -18,7 +18,7 @@ import uvicorn
 
 from pipeline.model import UserError
 from pipeline.sandbox.app import create_app
-from pipeline.sandbox.config import DEFAULT_TOKEN, SandboxConfig
+from pipeline.sandbox.config import DEFAULT_KEY, DEFAULT_TOKEN, SandboxConfig
 from pipeline.sandbox.connection import Connection
 from pipeline.sandbox.state import Store
 
@@ -63,14 +63,22 @@ def base_url(listener: socket.socket) -> str:
 def exports(config: SandboxConfig, url: str) -> str:
     """Shell lines that point the sending side at the sandbox.
 
-    A token that its caller brought along is not repeated: it might be one that opens something.
+    A token or key that its caller brought along is not repeated: it might be one that opens something.
     """
     token = (
         f"export DIALEDIN_TOKEN={DEFAULT_TOKEN}"
         if config.token == DEFAULT_TOKEN
         else "# DIALEDIN_TOKEN: the one that the sandbox was started with"
     )
-    return f"export DIALEDIN_BASE_URL={shlex.quote(url)}\n{token}\nexport DIALEDIN_ACCID={shlex.quote(config.accid)}\n"
+    key = (
+        f"export DIALOGTECH_KEY={DEFAULT_KEY}"
+        if config.find_me.key == DEFAULT_KEY
+        else "# DIALOGTECH_KEY: the one that the sandbox was started with"
+    )
+    return (
+        f"export DIALEDIN_BASE_URL={shlex.quote(url)}\n{token}\nexport DIALEDIN_ACCID={shlex.quote(config.accid)}\n"
+        f"export DIALOGTECH_BASE_URL={shlex.quote(url.replace('/HttpImport/', '/dialogtech/'))}\n{key}\n"
+    )
 
 
 def listening(config: SandboxConfig) -> socket.socket:

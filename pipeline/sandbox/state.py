@@ -40,6 +40,16 @@ CREATE TABLE dials (
     dnc INTEGER NOT NULL,
     duplicate INTEGER NOT NULL
 );
+CREATE TABLE rings (
+    id INTEGER PRIMARY KEY,
+    rang_at TEXT NOT NULL,
+    sid TEXT NOT NULL,
+    number TEXT NOT NULL,
+    part TEXT NOT NULL,
+    leg INTEGER NOT NULL,
+    answered INTEGER NOT NULL,
+    ref TEXT NOT NULL
+);
 CREATE TABLE do_not_call (number TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY,
@@ -61,6 +71,7 @@ _LEAD_COLUMNS = "id, fields, custom, callback, dnc, attempts, created_at, update
 # The last lines, oldest first. LIMIT -1 is all.
 _LAST_LEADS = f"SELECT * FROM (SELECT {_LEAD_COLUMNS} FROM leads ORDER BY id DESC LIMIT ?) ORDER BY id"  # noqa: S608 - a constant
 _LAST_DIALS = "SELECT * FROM (SELECT * FROM dials ORDER BY id DESC LIMIT ?) ORDER BY id"
+_LAST_RINGS = "SELECT * FROM (SELECT * FROM rings ORDER BY id DESC LIMIT ?) ORDER BY id"
 _LAST_REQUESTS = "SELECT * FROM (SELECT * FROM requests ORDER BY id DESC LIMIT ?) ORDER BY id"
 
 _COUNTS = """
@@ -123,6 +134,19 @@ class Dial:
     timezone_checked: bool
     dnc: bool
     duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A phone that DialogTech would have rung: `part` is the parameter that named it."""
+
+    rang_at: str
+    sid: str
+    number: str
+    part: str
+    leg: int
+    answered: bool
+    ref: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +248,13 @@ class Store:
             ),
         )
 
+    def add_ring(self, ring: Ring) -> None:
+        """Writes a line of the ring log."""
+        self._db.execute(
+            "INSERT INTO rings (rang_at, sid, number, part, leg, answered, ref) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (ring.rang_at, ring.sid, ring.number, ring.part, ring.leg, ring.answered, ring.ref),
+        )
+
     def add_request(self, entry: RequestEntry) -> None:
         """Writes a line of the request log."""
         self._db.execute(
@@ -284,6 +315,11 @@ class Store:
         flags = ("timezone_checked", "dnc", "duplicate")
         rows = [dict(row) for row in self._db.execute(_LAST_DIALS, (limit,))]
         return [row | {flag: bool(row[flag]) for flag in flags} for row in rows]
+
+    def rings(self, limit: int = -1) -> list[dict[str, Any]]:
+        """The last `limit` lines of the ring log, oldest first; -1 is all."""
+        rows = [dict(row) for row in self._db.execute(_LAST_RINGS, (limit,))]
+        return [row | {"answered": bool(row["answered"])} for row in rows]
 
     def requests(self, limit: int = -1) -> list[dict[str, Any]]:
         """The last `limit` lines of the request log, oldest first; -1 is all."""
