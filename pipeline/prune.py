@@ -163,13 +163,6 @@ def _remove_rows(state: sa.Engine, run_id: str) -> None:
         while removed == ROWS_AT_ONCE:
             with state.begin() as connection:
                 removed = connection.execute(sa.delete(table).where(rowid.in_(some))).rowcount
-                _keep_order(connection)
-
-
-def _keep_order(connection: sa.Connection) -> None:
-    """What is sent from now on may get the row ids of what has gone: to the runs that stay it is new all the same."""
-    last = connection.execute(sa.text("SELECT coalesce(max(rowid), 0) FROM sends")).scalar_one()
-    connection.execute(sa.update(RUNS).where(RUNS.c.sends_before > last).values(sends_before=last))
 
 
 def _give_space_back(state: sa.Engine) -> None:

@@ -104,6 +104,7 @@ class Push:
     async def _finish(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Waits for the workers; after a signal, no longer than the drain. The first failure of one is raised."""
         everyone: asyncio.Future[Any] = asyncio.gather(*workers)
+        everyone.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # after the drain nobody asks
         stopped: asyncio.Future[Any] = asyncio.create_task(self._sender.stop.wait())
         await asyncio.wait({everyone, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()

@@ -20,10 +20,9 @@ from schemas.catalogue import CATALOGUE
 from schemas.spec import Effect
 
 _KEYS_AT_ONCE = 500  # bound values of one query
-_ORDER: sa.ColumnClause[int] = sa.literal_column("sends.rowid", sa.Integer)  # in which rows were first sent
 # Until when a request of a row may have been under way: of what a run left when it died, only its burial is known.
 _LAST_AT = sa.func.coalesce(SENDS.c.settled_at, SENDS.c.first_sent_at, 0)
-_LAST = sa.select(sa.func.coalesce(sa.func.max(_ORDER), 0)).select_from(SENDS)
+_LAST = sa.select(sa.func.coalesce(sa.func.max(SENDS.c.seq), 0))
 
 
 def begin_run(state: sa.Engine, scope: Scope, at: int) -> None:
@@ -161,7 +160,7 @@ _OWN = (
     SENDS.c.message,
     SENDS.c.attempts,
     SENDS.c.first_sent_at,
-    _ORDER,
+    SENDS.c.seq,
     _LAST_AT,
 )
 
@@ -213,12 +212,12 @@ def _entries(
     *where: sa.ColumnElement[bool],
 ) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
-    columns = (column, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, _LAST_AT, _ORDER)
+    columns = (column, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, _LAST_AT, SENDS.c.seq)
     others = where if run_id is None else (*where, SENDS.c.run_id != run_id)
     with state.connect() as connection:
         for start in range(0, len(values), _KEYS_AT_ONCE):
             some = column.in_(values[start : start + _KEYS_AT_ONCE])
-            query = sa.select(*columns).where(some, column != "", *others).order_by(_ORDER)
+            query = sa.select(*columns).where(some, column != "", *others).order_by(SENDS.c.seq)
             for value, *entry in connection.execute(query):
                 found.setdefault(value, []).append(Entry(*entry))
     return found
@@ -266,7 +265,7 @@ def nothing(held: Sequence[Held] = ()) -> tuple[pa.Table, pa.Table]:
     return _arrow([], _SENT), _arrow(rows, _HELD)
 
 
-_NOT_REPORTED = {"run_id", "source", "account", "operation", "row_key", "phone", "identifier", "payload_sha256"}
+_NOT_REPORTED = {"seq", "run_id", "source", "account", "operation", "row_key", "phone", "identifier", "payload_sha256"}
 _SENT = [column for column in SENDS.columns if column.name not in _NOT_REPORTED]
 _HELD = [HELD.c.row, HELD.c.status, HELD.c.code, HELD.c.message, HELD.c.settled_at]
 _TYPES: dict[type, pa.DataType] = {

@@ -16,9 +16,11 @@ _metadata = sa.MetaData()
 SENDS = sa.Table(
     "sends",
     _metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("source", sa.Integer, primary_key=True),
-    sa.Column("row", sa.BigInteger, primary_key=True),
+    # In which order rows were first sent: no clock tells it, and what is pruned must not lend its numbers to others.
+    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("source", sa.Integer, nullable=False),
+    sa.Column("row", sa.BigInteger, nullable=False),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("row_key", sa.Text, nullable=False),
@@ -38,6 +40,8 @@ SENDS = sa.Table(
     sa.Column("first_sent_at", sa.BigInteger),
     sa.Column("settled_at", sa.BigInteger),
     sa.Column("latency_ms", sa.Float),
+    sa.UniqueConstraint("run_id", "source", "row"),
+    sqlite_autoincrement=True,
 )
 _SENDING = SENDS.c.state == "sending"
 sa.Index(
@@ -104,7 +108,7 @@ RUNS = sa.Table(
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Column("began_at", sa.BigInteger, nullable=False),
-    sa.Column("sends_before", sa.BigInteger, nullable=False),  # the rowid of the last row in `sends` then
+    sa.Column("sends_before", sa.BigInteger, nullable=False),  # the last `seq` in `sends` then
 )
 
 # Who must not be contacted again: hashes of phones, under the one key of this database.
