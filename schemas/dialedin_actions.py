@@ -81,7 +81,7 @@ DELETE_DNC = _LEADS(
     settle=Settle.REPEAT,
     ledger=LedgerRule.NONE,
     # "Not on the DNC list" would else be read as a refusal to touch a do-not-call number.
-    replies=_replies(first=(_refusal(r"\bnot (found|in|on)\b", Verdict.REJECTED, "not_found"),)),
+    replies=_replies(_NOT_FOUND, first=(_refusal(r"\bnot (found )?(in|on)\b", Verdict.REJECTED, "not_found"),)),
     phone="Number",
     duplicates_by="phone",
 )
