@@ -69,7 +69,7 @@ LEAD_FIELDS = (
 
 # A callback is an appointment of an agent: no column of the lead shows it.
 CALLBACK_FIELDS = (
-    Field(name="CallbackAgent", is_name=True, stored=False, doc="agent login name, case-sensitive"),
+    Field(name="CallbackAgent", is_name=True, stored=False, warn_spaces=True, doc="agent login name, case-sensitive"),
     Field(
         name="CallbackDate",
         stored=False,
