@@ -86,13 +86,14 @@ def row_keys(
     """Row keys, version 1: 32 hex digits of SHA-256 over length-prefixed parts.
 
     The parts are the target's URL, account, operation, campaign, subcampaign, ClientId as mapped, phone or
-    identifier, and the occurrence where it is 2 or more.
+    identifier, what the operation declares besides, and the occurrence where it is 2 or more.
     """
     common = "".join(f"{len(part.encode())}:{part}" for part in (target.url, target.account, operation.name))
     named = ("Campaign", "Subcampaign", operation.client_id or "")
     parts = [
         *(_blank(rows) if name in operation.not_in_key else columns.get(name, _blank(rows)) for name in named),
         _phone_or_identifier(operation, columns, rows),
+        *(columns.get(name, _blank(rows)) for name in operation.in_key),
     ]
     prefixed = [common, *(_length_prefixed(part) for part in parts)]
     if occurrence is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import mapping, payloads, report
+from pipeline.advice import Advice
 from pipeline.mapping import Plan
 from pipeline.model import PROBLEMS, Status
 from pipeline.payloads import Repeats, Target
@@ -25,7 +26,8 @@ class Preparer:
     """Turns chunks into parts, in file order. `seen` and `keys` count identities and row keys over all sources.
 
     `totals` holds the identities of all sources where a row's fate hangs on rows that come after it. Without an
-    account there are no row keys, and payloads lack the ClientId that would be made of them.
+    account there are no row keys, and payloads lack the ClientId that would be made of them. `advice` gathers what
+    the vendor advises against.
     """
 
     validator: Validator
@@ -34,10 +36,12 @@ class Preparer:
     keys: Repeats
     account_known: bool
     totals: Repeats | None = None
+    advice: Advice = field(default_factory=Advice)
 
     def part(self, chunk: Chunk) -> pa.Table:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
         checked = self.validator.check(mapping.apply(self.validator.plan, chunk.frame))
+        self.advice.look(self.validator.plan.operation, checked.frame[checked.valid])
         status, code, problems = self._fates(checked)
         columns = self._payload_columns(checked, status == Status.VALID.value)
         columns |= {

@@ -150,17 +150,22 @@ def _storable(text: str) -> str:
 def _by_rules(operation: Operation, body: str, text: str) -> Judgement:
     plain = _is_one_plain_line(body)
     for rule in operation.replies:
-        if (plain or not rule.one_line) and rule.matches(text):
-            return _ruled(rule, text)
+        if (plain or not rule.one_line) and (match := rule.matches(text)):
+            return _ruled(rule, text, match[1] if rule.tells else None)
     if not text:
         return Judgement(Verdict.IN_DOUBT, "empty_reply", "an empty reply: may or may not have arrived")
     return Judgement(Verdict.IN_DOUBT, "unreadable_reply", "a reply that no rule knows: may or may not have arrived")
 
 
-def _ruled(rule: ReplyRule, text: str) -> Judgement:
+def _ruled(rule: ReplyRule, text: str, result: str | None) -> Judgement:
     message = "" if rule.verdict is Verdict.ACCEPTED else text[:REPLY_KEPT]
     return Judgement(
-        rule.verdict, rule.code, message, still_at_work=rule.still_at_work, maybe_refused=rule.maybe_refused
+        rule.verdict,
+        rule.code,
+        message,
+        result=result,
+        still_at_work=rule.still_at_work,
+        maybe_refused=rule.maybe_refused,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from pipeline import earlier, folder, lock, mapping, records, report, settings, source, statedb
 from pipeline import prepare as preparing
+from pipeline.advice import Advice
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
 from pipeline.delivery import micros
 from pipeline.folder import RunFolder
@@ -85,19 +86,24 @@ def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
 def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
     """Pass two: every row read, mapped, cleaned, validated and written into a part."""
     target = _target(job)
-    seen, keys, totals = Repeats(), Repeats(), None
+    seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
     for src in sources:
         totals = preparing.totals(_validator(job, src), src.chunks(), totals)
     for number, src in enumerate(sources):
-        preparer = preparing.Preparer(
-            _validator(job, src), target, seen, keys, account_known=bool(target.account), totals=totals
-        )
+        preparer = preparing.Preparer(_validator(job, src), target, seen, keys, bool(target.account), totals, advice)
         for part, chunk in enumerate(src.chunks()):
             table = _chosen(preparer.part(chunk), src)
             if table.num_rows:
                 run.write_part(number, part, table)
                 world.progress.reading(table.num_rows)
+    _note(run, advice.notes())
     run.remove_spool()
+
+
+def _note(run: RunFolder, notes: Iterable[str]) -> None:
+    """Adds to what the run tells its user."""
+    manifest = run.read_json("manifest.json")
+    run.write_json("manifest.json", manifest | {"notes": [*manifest["notes"], *notes]})
 
 
 def _chosen(table: pa.Table, src: Source) -> pa.Table:

@@ -50,7 +50,7 @@ DIALEDIN = Vendor(
 # a field can't be addressed.
 CUSTOM = Custom(prefix="adv_", space="__", forbidden=".[]", grade=Grade.A)
 
-_FLAG = ("0", "1")
+FLAG = ("0", "1")
 
 # "MM/dd/yyyy HH:mm:ss", two digits each, four for the year, 24-hour clock, in the customer's own time zone.
 _CALLBACK_DATE = r"(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01])/\d{4} ([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
@@ -73,7 +73,7 @@ LEAD_FIELDS = (
 
 # A callback is an appointment of an agent: no column of the lead shows it.
 CALLBACK_FIELDS = (
-    Field(name="CallbackAgent", is_name=True, stored=False, doc="agent login name, case-sensitive"),
+    Field(name="CallbackAgent", is_name=True, stored=False, warn_spaces=True, doc="agent login name, case-sensitive"),
     Field(
         name="CallbackDate",
         stored=False,
@@ -130,8 +130,10 @@ DIALING = MappingProxyType(
 
 # The gateway answers HTTP 200 to nearly everything; the verdict is in the text. First match wins. Texts are
 # normalised first: <br> becomes a space, whitespace is collapsed, ends are trimmed.
-_DIALER = r"Result: CURL error\[(?!50[234]\])\d{3,}\]: "
+DIALER = r"Result: CURL error\[(?!50[234]\])\d{3,}\]: "
 _DUPLICATE = "Duplicated phone number. Lead ignored."
+# A dialer that crashed after storing looks the same as one that refused.
+DIALER_ERROR = ReplyRule(r"Result: CURL error\b", Verdict.IN_DOUBT, "dialer_error", Grade.C, maybe_refused=True)
 RESULT_REPLIES = (
     ReplyRule(r"Result: OK$", Verdict.ACCEPTED, "ok", Grade.B),
     # More behind it may be a warning or an id: stored, or not. It is no refusal.
@@ -141,7 +143,7 @@ RESULT_REPLIES = (
     ReplyRule(r"Result: CURL error\[28\]", Verdict.IN_DOUBT, "dialer_timeout", Grade.C, still_at_work=True),
     ReplyRule(r"Result: CURL error\[(\d{1,2}|50[234])\]", Verdict.IN_DOUBT, "dialer_connection", Grade.C),
     ReplyRule(
-        _DIALER + re.escape(_DUPLICATE) + "$",
+        DIALER + re.escape(_DUPLICATE) + "$",
         Verdict.DUPLICATE,
         "duplicate_phone",
         Grade.B,
@@ -149,38 +151,37 @@ RESULT_REPLIES = (
     ),
     # The beginning of that sentence is a reply that was cut off.
     ReplyRule(
-        _DIALER + "(" + "|".join(re.escape(_DUPLICATE[:end]) for end in range(1, len(_DUPLICATE))) + ")$",
+        DIALER + "(" + "|".join(re.escape(_DUPLICATE[:end]) for end in range(1, len(_DUPLICATE))) + ")$",
         Verdict.IN_DOUBT,
         "truncated_reply",
         Grade.C,
     ),
     # No public sample exists of the texts below: they are classed by their words (grade ?).
-    ReplyRule(_DIALER + r".*\bduplicat", Verdict.DUPLICATE, "duplicate_phone", Grade.UNKNOWN, one_line=True),
+    ReplyRule(DIALER + r".*\bduplicat", Verdict.DUPLICATE, "duplicate_phone", Grade.UNKNOWN, one_line=True),
     ReplyRule(
-        _DIALER + r".*(\bdnc\b|do[- ]not[- ]call|non-?callable)",
+        DIALER + r".*(\bdnc\b|do[- ]not[- ]call|non-?callable)",
         Verdict.REJECTED,
         "dnc",
         Grade.UNKNOWN,
         one_line=True,
     ),
-    ReplyRule(_DIALER + r".*\bcampaign\b", Verdict.REJECTED, "unknown_campaign", Grade.UNKNOWN, one_line=True),
+    ReplyRule(DIALER + r".*\bcampaign\b", Verdict.REJECTED, "unknown_campaign", Grade.UNKNOWN, one_line=True),
     # After the campaign: its name may hold a word such as security.
     ReplyRule(
-        _DIALER + r".*(\btoken\b|\baccid\b|\bsecurity|\bpermission|\bunauthori[sz]ed\b|\bgroupid\b)",
+        DIALER + r".*(\btoken\b|\baccid\b|\bsecurity|\bpermission|\bunauthori[sz]ed\b|\bgroupid\b)",
         Verdict.CREDENTIALS,
         "credentials",
         Grade.UNKNOWN,
         one_line=True,
     ),
     ReplyRule(
-        _DIALER + r".*(\blead\b.*\bnot found\b|\bno lead\b)",
+        DIALER + r".*(\blead\b.*\bnot found\b|\bno lead\b)",
         Verdict.REJECTED,
         "not_found",
         Grade.UNKNOWN,
         one_line=True,
     ),
-    # A dialer that crashed after storing looks the same as one that refused.
-    ReplyRule(r"Result: CURL error\b", Verdict.IN_DOUBT, "dialer_error", Grade.C, maybe_refused=True),
+    DIALER_ERROR,
     ReplyRule(
         r"Result: Campaign name should be specified",
         Verdict.REJECTED,
@@ -224,7 +225,7 @@ SEARCH_LEAD = Operation(
         Field(
             name="Detailed",
             stored=False,
-            choices=_FLAG,
+            choices=FLAG,
             cleaner="flag",
             doc="1: all lead fields; 0: id and whether it exists",
         ),
@@ -261,7 +262,7 @@ INSERT_LEAD = Operation(
         Field(
             name="timezone",
             stored=False,
-            choices=_FLAG,
+            choices=FLAG,
             cleaner="flag",
             from_policy=True,
             doc="1: dialed only at a fit hour",
@@ -269,7 +270,7 @@ INSERT_LEAD = Operation(
         Field(
             name="AllowDialingDups",
             stored=False,
-            choices=_FLAG,
+            choices=FLAG,
             cleaner="flag",
             from_policy=True,
             doc="1: duplicates are dialed",
@@ -277,7 +278,7 @@ INSERT_LEAD = Operation(
         Field(
             name="DialNonCallables",
             stored=False,
-            choices=_FLAG,
+            choices=FLAG,
             cleaner="flag",
             from_policy=True,
             doc="1: do-not-call numbers are dialed",
@@ -285,7 +286,7 @@ INSERT_LEAD = Operation(
         Field(
             name="ImportOnly",
             stored=False,
-            choices=_FLAG,
+            choices=FLAG,
             cleaner="flag",
             from_policy=True,
             doc="1: a plain import, no call",

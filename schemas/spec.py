@@ -87,6 +87,7 @@ class Field:
     from_policy: bool = False  # set by [policy] alone: a cell can never set it
     is_name: bool = False  # names something (an agent, a campaign, an id): shortened, it would name another
     stored: bool = True  # the value is a column of the lead; False: it says what is to be done
+    warn_spaces: bool = False  # the vendor advises against spaces in it
     grade: Grade = Grade.A
     doc: str = ""
 
@@ -155,6 +156,7 @@ class ReplyRule:
     one_line: bool = False  # only where the text is one line without markup
     still_at_work: bool = False  # the vendor may still be at work on the call
     maybe_refused: bool = False  # in doubt, and likely a refusal: where it is not found, it is not sent again
+    tells: bool = False  # the pattern's first group, a JSON text, is what was asked for
 
     def matches(self, text: str) -> re.Match[str] | None:
         """The match in `text`, or None."""
@@ -286,6 +288,7 @@ class Operation:
     # clears what is stored (grade ?), so none is ever sent by itself.
     clears: bool = False
     frees_people: bool = False  # takes a do-not-call mark away
+    protects_people: bool = False  # sets a do-not-call mark: no list of people who must not be called holds it back
     lookup: Operation | None = None  # the search that tells whether a call has arrived
     timeout_seconds: float | None = None  # None: the run's own
     waits: Waits | None = None  # set where each call says how long it may take
@@ -299,6 +302,7 @@ class Operation:
     identity: Identity | None = None  # set instead, where the value is that of another field of the row
     not_in_key: frozenset[str] = frozenset()  # fields that one lead's rows may differ in: empty in their row key
     composed: Composed | None = None
+    in_key: tuple[str, ...] = ()  # fields that tell calls to one phone or identifier apart: part of their row key
     duplicates_by: str | None = None  # "phone" or "identifier"; None: repeats in a file are meant
 
     @cached_property

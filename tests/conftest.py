@@ -211,7 +211,7 @@ def account(shared_sandbox: tuple[str, Path]) -> Account:
     """An account in which nothing has happened yet. Its server is shared: to start one takes longer than most tests."""
     url, state = shared_sandbox
     with contextlib.closing(sqlite3.connect(state)) as database, database:
-        for table in ("leads", "dials", "do_not_call", "requests", "gauges", "sqlite_sequence"):
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             database.execute(f"DELETE FROM {table}")
     return Account(url)
 

@@ -32,8 +32,8 @@ City = "City"
 
 
 def text_frame(columns: Mapping[str, Sequence[str]], first_row: int = 2) -> pd.DataFrame:
-    """A chunk's frame as a source gives it: text, and the row numbers as index."""
-    rows = len(next(iter(columns.values())))
+    """A chunk's frame as a source gives it: text, and the row numbers as index; one row where there is no column."""
+    rows = len(next(iter(columns.values()), [""]))
     index = pd.Index(list(range(first_row, first_row + rows)), dtype="int64", name="row")
     return pd.DataFrame({name: pd.Series(list(cells), dtype=TEXT).array for name, cells in columns.items()}, index)
 

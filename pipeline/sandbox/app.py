@@ -1,4 +1,4 @@
-"""The HTTP side of the sandbox: three scripts of the gateway, and its state as JSON."""
+"""The HTTP side of the sandbox: the scripts of the gateway, its state as JSON, and a page for people."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from pipeline.sandbox import texts
+from pipeline.sandbox import operations, page, texts
 from pipeline.sandbox.config import SandboxConfig
 from pipeline.sandbox.connection import connection_of, keep_waiting, response
-from pipeline.sandbox.dialer import DELETE_DNC, INSERT, INSERT_DNC, SEARCH, UPDATE, Dialer, detailed
-from pipeline.sandbox.dialogtech import ASSUMED, FIND_ME, FindMe
+from pipeline.sandbox.dialer import Dialer
+from pipeline.sandbox.dialogtech import ASSUMED, FIND_ME, SCRIPT, FindMe
 from pipeline.sandbox.faults import NO_ANSWER, NO_REPLY, Answer, Ending, Fault, Phase, sent_body
 from pipeline.sandbox.gauge import ParallelGauge
+from pipeline.sandbox.leads import detailed
+from pipeline.sandbox.office import LISTED
+from pipeline.sandbox.operations import READS, SCRIPTS
 from pipeline.sandbox.php import Form, pairs, request_fields
 from pipeline.sandbox.plan import Faults
 from pipeline.sandbox.state import Lead, RequestEntry, Store
 
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
-_ACTIONS = {name.partition(".")[2]: name for name in (SEARCH, INSERT_DNC, DELETE_DNC)}
+_CREDENTIALS = frozenset(  # they are in no log
+    {"token", "accid", "SecurityCode", "GroupId", "key", "access_key", "secret_access_key"}
+)
+
+_PHONES = ("PrimaryPhone", "Number", "To", "Phone", "phone_to_call")  # whichever the operation calls it
 
 # A timer, however short, is up after all that has come in meanwhile has been read, so that requests that came in
 # together are seen together. A sleep of 0 would be over before that.
@@ -68,34 +76,37 @@ class Gateway:
         self._slots = _slots(config.profile.max_parallel)
         self._waits = {Ending.SLOW: config.slow_seconds, Ending.SILENCE: config.silence_seconds}
 
-    def endpoint(self, operation_of: Callable[[Form], str]) -> _Endpoint:
-        """A script of the gateway, for the operation that its form names."""
+    def endpoint(self, script: str) -> _Endpoint:
+        """A script of the gateway."""
 
         async def answered(request: Request) -> Response:
             form = await _form(request)
             with self.gauge.hold(_subject_of(form), connection_of(request.scope)):
-                outcome = await self._outcome(operation_of(form), form, request.method)
+                outcome = await self._outcome(script, form, request.method)
                 if seconds := self._waits.get(outcome.ending, outcome.answer.after_seconds):
                     await keep_waiting(request, seconds)
             return response(outcome.ending, outcome.answer)
 
         return answered
 
-    async def _outcome(self, operation: str, form: Form, method: str) -> Outcome:
+    async def _outcome(self, script: str, form: Form, method: str) -> Outcome:
         received_at = self._clock()
         async with self._slots:
             await asyncio.sleep(max(_A_TURN, self.config.profile.delay_seconds(self._rng)))
             with self.store.transaction():
-                return self._perform(operation, form, method, received_at)
+                return self._perform(script, form, method, received_at)
 
-    def _perform(self, operation: str, form: Form, method: str, received_at: datetime) -> Outcome:
-        fault = self._faults.for_request(phone_of(form), identifier_of(form), is_search=operation == SEARCH)
+    def _perform(self, script: str, form: Form, method: str, received_at: datetime) -> Outcome:
+        operation = FIND_ME if script == SCRIPT else operations.named(script, form)
+        fault = self._faults.for_request(phone_of(form), identifier_of(form), is_search=operation in READS)
         outcome = self._struck(fault, operation, form) if fault else Outcome(self._applied(operation, form))
         self.store.add_request(
             RequestEntry(
                 received_at=received_at.isoformat(),
                 method=method,
+                script=script,
                 operation=operation,
+                parameters={name: value for name, value in form.items() if name not in _CREDENTIALS},
                 phone=phone_of(form),
                 client_id=client_id_of(form),
                 http_status=0 if outcome.ending in NO_REPLY else outcome.answer.http_status,
@@ -109,14 +120,14 @@ class Gateway:
         answer = NO_ANSWER
         if fault.phase is Phase.AFTER_STORE:
             answer = self._applied(operation, form)
-        if fault.phase is Phase.LATE_STORE and operation != SEARCH:
+        if fault.phase is Phase.LATE_STORE and operation not in READS:
             self._apply_late(operation, form)
         return Outcome(fault.answer or answer, fault.ending)
 
     def _applied(self, operation: str, form: Form) -> Answer:
         if operation == FIND_ME:
             return self._find_me.answer(form, self._clock())
-        return Answer(self._dialer.answer(operation, form, self._clock()))
+        return Answer(operations.answer(self._dialer, operation, form, self._clock()))
 
     def _apply_late(self, operation: str, form: Form) -> None:
         def apply() -> None:
@@ -154,7 +165,7 @@ def phone_of(form: Form) -> str:
     """The phone that the request is about, "" where it names none."""
     if form.get("SearchField") == "Phone":
         return form.get("Identifier", "")
-    return form.get("PrimaryPhone") or form.get("Number") or form.get("phone_to_call", "")
+    return next((form[name] for name in _PHONES if form.get(name)), "")
 
 
 def _subject_of(form: Form) -> str:
@@ -174,26 +185,21 @@ def client_id_of(form: Form) -> str:
     return form.get("ClientId") or form.get("ref", "")
 
 
-def _lead_action(form: Form) -> str:
-    # An unknown action is not repeated in the log: it may be anything.
-    return _ACTIONS.get(form.get("Action", ""), "LeadOperations")
-
-
 def create_app(config: SandboxConfig, store: Store, clock: Clock = _utc_now) -> Starlette:
     """The sandbox as an ASGI application over `store`, which stays its caller's to close."""
     gateway = Gateway(config, store, clock)
     return Starlette(
         routes=[
-            _script("InjectLead.php", gateway.endpoint(lambda _: INSERT)),
-            _script("UpdateLead.php", gateway.endpoint(lambda _: UPDATE)),
-            _script("LeadOperations.php", gateway.endpoint(_lead_action)),
-            Route("/dialogtech/ibp_api.php", gateway.endpoint(lambda _: FIND_ME), methods=["GET", "POST"]),
-            Route("/", _front_page),
+            *(_script(script, gateway.endpoint(script)) for script in SCRIPTS),
+            Route(f"/dialogtech/{SCRIPT}", gateway.endpoint(SCRIPT), methods=["GET", "POST"]),
+            Route("/", _front_page(gateway)),
             Route("/sandbox/state", _json(lambda _: _state(gateway))),
             Route("/sandbox/leads", _json(lambda limit: [_lead_json(x) for x in store.leads(limit)])),
             Route("/sandbox/dials", _json(store.dials)),
             Route("/sandbox/rings", _json(store.rings)),
             Route("/sandbox/requests", _json(store.requests)),
+            Route("/sandbox/do-not-call", _json(store.do_not_call)),
+            *(Route(f"/sandbox/{name}", _json(partial(store.office.rows, name))) for name in LISTED),
         ]
     )
 
@@ -237,13 +243,8 @@ def _limit(request: Request) -> int:
     return int(text) if text else -1
 
 
-async def _front_page(_: Request) -> Response:
-    return PlainTextResponse(
-        "A simulator of the DialedIn API, and of DialogTech's Click-to-FindMe. It calls nobody.\n\n"
-        "/sandbox/state     counts, damage, and what is assumed about the vendor\n"
-        "/sandbox/leads     the leads stored\n"
-        "/sandbox/dials     the calls that would have been made\n"
-        "/sandbox/rings     the phones that Click-to-FindMe would have rung\n"
-        "/sandbox/requests  what came in and what was answered\n\n"
-        "The lists take ?limit=N for the last N lines.\n"
-    )
+def _front_page(gateway: Gateway) -> _Endpoint:
+    async def answered(_: Request) -> Response:
+        return HTMLResponse(page.front(gateway.store, gateway.texts, _state(gateway)))
+
+    return answered

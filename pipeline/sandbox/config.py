@@ -14,10 +14,15 @@ DEFAULT_TOKEN = "sandbox-token"  # noqa: S105 - opens nothing but a simulator on
 DEFAULT_ACCID = "sandbox"
 DEFAULT_CAMPAIGNS = ("Spring Renewals", "Demo")
 DEFAULT_KEY = "sandbox-key"
+DEFAULT_AGENTS = {"anna": "ready", "ben": "ready", "cara": "on_call", "dan": "on_break", "eve": "wrap_up"}
 
 
 def _nothing() -> Mapping[str, str]:
     return MappingProxyType({})
+
+
+def _default_agents() -> Mapping[str, str]:
+    return MappingProxyType(DEFAULT_AGENTS)
 
 
 def _no_plan() -> Mapping[str, Sequence[str]]:
@@ -58,6 +63,11 @@ class SandboxConfig:
     accid: str = DEFAULT_ACCID
     campaigns: tuple[str, ...] = DEFAULT_CAMPAIGNS
     any_campaign: bool = False
+    agents: Mapping[str, str] = field(default_factory=_default_agents)  # login name → what the agent is doing
+    any_agent: bool = True
+    playlists: tuple[str, ...] = ()  # none of these three: any name will do
+    filters: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
     # Custom fields exist per campaign; a campaign without a list here takes any.
     custom_fields: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     # Lead columns beyond those in the vendor's document; both are in the vendor's own reports. (grade A)

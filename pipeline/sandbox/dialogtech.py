@@ -21,6 +21,7 @@ from pipeline.sandbox.php import Form
 from pipeline.sandbox.state import Ring, Store
 
 FIND_ME = "ClickToFindMe.List"
+SCRIPT = "ibp_api.php"
 
 # What the sandbox does where the vendor's page is silent.
 ASSUMED = (

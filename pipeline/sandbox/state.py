@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.model import UserError
+from pipeline.sandbox.office import SCHEMA as OFFICE_SCHEMA
+from pipeline.sandbox.office import Office
 
 _APPLICATION_ID = 0x4C534258  # marks a file as ours, so that no other database is ever written to
 _SCHEMA = """
@@ -55,7 +57,9 @@ CREATE TABLE requests (
     id INTEGER PRIMARY KEY,
     received_at TEXT NOT NULL,
     method TEXT NOT NULL,
+    script TEXT NOT NULL,
     operation TEXT NOT NULL,
+    parameters TEXT NOT NULL,
     phone TEXT NOT NULL,
     client_id TEXT NOT NULL,
     http_status INTEGER NOT NULL,
@@ -64,7 +68,7 @@ CREATE TABLE requests (
 );
 CREATE TABLE gauges (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
-_SETUP = f"BEGIN;{_SCHEMA}PRAGMA application_id = {_APPLICATION_ID};COMMIT;"
+_SETUP = f"BEGIN;{_SCHEMA}{OFFICE_SCHEMA}PRAGMA application_id = {_APPLICATION_ID};COMMIT;"
 
 _LEAD_COLUMNS = "id, fields, custom, callback, dnc, attempts, created_at, updated_at"
 
@@ -155,7 +159,9 @@ class RequestEntry:
 
     received_at: str
     method: str
+    script: str
     operation: str
+    parameters: Mapping[str, str]
     phone: str
     client_id: str
     http_status: int
@@ -168,6 +174,7 @@ class Store:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
+        self.office = Office(database)
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -258,12 +265,14 @@ class Store:
     def add_request(self, entry: RequestEntry) -> None:
         """Writes a line of the request log."""
         self._db.execute(
-            "INSERT INTO requests (received_at, method, operation, phone, client_id, http_status, reply, fault)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO requests (received_at, method, script, operation, parameters, phone, client_id, http_status,"
+            " reply, fault) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 entry.received_at,
                 entry.method,
+                entry.script,
                 entry.operation,
+                json.dumps(dict(entry.parameters)),
                 entry.phone,
                 entry.client_id,
                 entry.http_status,
@@ -304,7 +313,7 @@ class Store:
         `double_dials`: dials of a phone after its first · `dnc_dials`: dials of do-not-call numbers ·
         `stored_twice`: leads with the phone, ClientId and campaign of an older one.
         """
-        return dict(self._db.execute(_COUNTS).fetchone())
+        return dict(self._db.execute(_COUNTS).fetchone()) | self.office.counts()
 
     def leads(self, limit: int = -1) -> list[Lead]:
         """The last `limit` leads, oldest first; -1 is all."""
@@ -323,7 +332,13 @@ class Store:
 
     def requests(self, limit: int = -1) -> list[dict[str, Any]]:
         """The last `limit` lines of the request log, oldest first; -1 is all."""
-        return [dict(row) for row in self._db.execute(_LAST_REQUESTS, (limit,))]
+        rows = [dict(row) for row in self._db.execute(_LAST_REQUESTS, (limit,))]
+        return [row | {"parameters": json.loads(row["parameters"])} for row in rows]
+
+    def do_not_call(self, limit: int = -1) -> list[dict[str, str]]:
+        """`limit` numbers that must not be called, sorted; -1 is all."""
+        rows = self._db.execute("SELECT number FROM do_not_call ORDER BY number LIMIT ?", (limit,))
+        return [dict(row) for row in rows]
 
 
 # A LeadId is compared as text too: "007" is not 7. The cast on the right keeps the use of the primary key.

@@ -6,12 +6,15 @@ it is inferred when they come, or where no public sample exists at all, the text
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from pipeline.model import UserError
 
+_SAMPLED = ("InsertLead", "UpdateLead")  # the operations of which public clients show replies
+_NAME = re.compile(r"\\{\w+\\}")  # a name in braces within an escaped text
 _GATEWAY = "<br><br>Result: "
 _DIALER = _GATEWAY + "CURL error[500]: "
 
@@ -50,9 +53,19 @@ TEXTS: Mapping[str, Text] = MappingProxyType(
         "bad_search_field": Text(_GATEWAY + "SearchField should be ClientId, LeadId or Phone", _WORDING),
         "missing_identifier": Text(_GATEWAY + "Identifier should be specified", _WORDING),
         "bad_action": Text(_GATEWAY + "Action should be specified", _WORDING),
-        "bad_number": Text(_GATEWAY + "Number should be a 10-digit phone number", _WORDING),
-        "dnc_inserted": Text(_GATEWAY + " OK", _WORDING),
-        "dnc_deleted": Text(_GATEWAY + " OK", _WORDING),
+        "missing_parameter": Text(_GATEWAY + "{name} should be specified", _WORDING),
+        "bad_phone": Text(_GATEWAY + "{name} should be a 10-digit phone number", _WORDING),
+        "done": Text(_GATEWAY + " OK", _WORDING),
+        "agents_available": Text(_GATEWAY + " {count}", _WORDING),
+        "agent_not_found": Text(_DIALER + "Agent not found.", _WORDING),
+        "no_conversation": Text(_DIALER + "Agent has no active call.", _WORDING),
+        "list_not_unique": Text(_DIALER + "Agent Dial List Name should be unique.", _WORDING),
+        "list_not_found": Text(_DIALER + "Agent Dial List not found.", _WORDING),
+        "phone_on_list": Text(_DIALER + "Duplicated phone number. Phone ignored.", _WORDING),
+        "phone_not_on_list": Text(_DIALER + "Phone not found in Agent Dial List.", _WORDING),
+        "playlist_not_found": Text(_DIALER + "Playlist not found.", _WORDING),
+        "filter_not_found": Text(_DIALER + "Filter not found.", _WORDING),
+        "skill_not_found": Text(_DIALER + "Skill not found.", _WORDING),
         # SQL Server's own words (grade C: the dialer runs on it).
         "overlong": Text(_DIALER + "String or binary data would be truncated.", _WORDING),
         "html_refused": Text(_DIALER + _HTML_REFUSED, _WORDING),
@@ -76,6 +89,15 @@ ASSUMED_BEHAVIOUR = (
     "dates are MM/dd/yyyy HH:mm:ss in UTC",
     "InsertDnc sets CallStatus to DNC; DeleteDnc of a number that isn't there is answered OK",
     "id, CallType, Date, LastUpdated, Attempt and WasDialed can't be written",
+    "a text or a conference to a do-not-call number goes out, and is counted as damage",
+    "AvailableInboundAgents answers a number; every agent is in every ring group; CallId changes nothing",
+    "agents in a state whose flag (CanBeOnCall, CanBeOnBreak, CanDoWrapUp) is not 1 are not counted",
+    "agents that aren't configured are taken for existing ones with a conversation; others need one for a conference",
+    "a dial list's name is unique for its agent; a second one, and a number that is on the list, are refused in words",
+    "PhoneUnDialed marks a number as skipped; a new number has the mark new",
+    "a filter that is assigned is inactive until it is enabled; a playlist's filters take effect when it is reloaded",
+    "a new skill priority is 0, with a delay of 0, and active, where nothing else is given",
+    "where no playlists, filters or skills are configured, any name will do",
 )
 
 
@@ -90,3 +112,11 @@ def bodies(overrides: Mapping[str, str]) -> Mapping[str, str]:
 def assumed(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Name → body and what is assumed about it, of all `texts` that aren't known from public samples."""
     return {name: {"body": texts[name], "assumed": text.assumed} for name, text in TEXTS.items() if text.assumed}
+
+
+def is_assumed(operation: str, reply: str, texts: Mapping[str, str]) -> bool:
+    """Whether a reply to `operation` is one of the `texts` that aren't known from public samples."""
+    if operation in _SAMPLED and reply in {texts[name] for name, text in TEXTS.items() if not text.assumed}:
+        return False
+    patterns = (_NAME.sub(".*", re.escape(texts[name])) for name, text in TEXTS.items() if text.assumed)
+    return any(re.fullmatch(pattern, reply) for pattern in patterns)

@@ -1,0 +1,35 @@
+"""What is sent as it is, though the vendor advises against it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.spec import Operation
+
+
+@dataclass(slots=True)
+class Advice:
+    """Counts names with spaces in them where the vendor advises against those."""
+
+    rows: dict[str, int] = field(default_factory=dict)  # by field
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def look(self, operation: Operation, frame: pd.DataFrame) -> None:
+        """Counts over the rows of `frame`: text, names as sent."""
+        for name in (f.name for f in operation.fields if f.warn_spaces and f.name in frame):
+            column = pa.array(frame[name])
+            spaced = column.filter(pc.match_substring(column, " "))
+            if len(spaced):
+                self.rows[name] = self.rows.get(name, 0) + len(spaced)
+                self.examples.setdefault(name, spaced[0].as_py())
+
+    def notes(self) -> Iterator[str]:
+        """What its user should know, a line for each field."""
+        for name, rows in self.rows.items():
+            example = self.examples[name]
+            yield f"{name} has spaces in {rows:,} rows, such as {example!r}: the vendor advises against them"
