@@ -198,6 +198,15 @@ def test_what_is_inferred_says_so(operation: Operation) -> None:
     assert operation.endpoint_grade is (Grade.B if seen else Grade.C)
 
 
+@pytest.mark.parametrize("name", DOCUMENT)
+def test_what_is_not_documented_is_shown_so(leads: Leads, name: str) -> None:
+    """`leads operations NAME` shows no inferred endpoint, and no guess about replies, as a fact."""
+    shown, operation = leads("operations", name).out, CATALOGUE[name]
+    assert ("other clients use it" in shown) == (operation.endpoint_grade is Grade.B)
+    assert ("taken to be named as the others" in shown) == (operation.endpoint_grade is Grade.C)
+    assert ("No public sample of its replies" in shown) == (operation in ACTIONS)
+
+
 # --- what is sent
 
 
