@@ -147,7 +147,7 @@ def _validator(job: Job, src: Source) -> Validator:
 
 
 def _target(job: Job) -> Target:
-    return Target(job.base_url + job.operation.path, job.account)
+    return Target(settings.url(job.settings, job.operation), job.account)
 
 
 def _source_records(sources: Sequence[Source]) -> list[dict[str, Any]]:

@@ -261,6 +261,15 @@ def test_nobody_there_is_an_answer_too(leads: Leads, home: Path, start_account: 
     assert result.code == 0
 
 
+def test_an_endpoint_that_was_inferred_wrongly_can_be_set_right(leads: Leads, home: Path, account: Account) -> None:
+    """The calls go where the setting says; here to a file that refuses them."""
+    operation = CATALOGUE["SkillListOperations.Reload"]
+    given = ("load", table(home, operation, {}), "-m", mapped(home, operation), "--json")
+    moved = {"LEADS_ENDPOINTS": "SkillListOperations.php=PlaylistOperations.php"}
+    assert leads(*given, env=account.env | moved).fates == {2: "rejected/gateway_refused"}
+    assert [line["script"] for line in account.see("requests")] == ["PlaylistOperations.php"]
+
+
 # --- what is refused before it is sent
 
 
