@@ -55,6 +55,20 @@ def _described(operation: Operation) -> dict[str, Any]:
     }
 
 
+_ENDPOINTS = {
+    Grade.B: "The vendor's document does not name this endpoint; other clients use it.",
+    Grade.C: "The vendor's document does not name this endpoint: it is taken to be named as the others are.",
+}
+
+
+def _not_documented(operation: Operation) -> Iterator[str]:
+    """What is taken for granted of an operation, and is not in the vendor's document."""
+    if operation.endpoint_grade in _ENDPOINTS:
+        yield _ENDPOINTS[operation.endpoint_grade]
+    if any(rule.grade is Grade.UNKNOWN for rule in operation.replies if rule.verdict is Verdict.ACCEPTED):
+        yield "No public sample of its replies exists: they are read as those of an insert."
+
+
 def _print_operation(operation: Operation) -> None:
     out = wide()
     out.print(operation.name, style="bold", end="  ")
@@ -70,20 +84,6 @@ def _print_operation(operation: Operation) -> None:
         table.add_row(f"{operation.custom.prefix}…", "", "spaces are sent as __", "custom fields of the campaign")
     out.print(table)
     _print_retries(out, operation)
-
-
-_ENDPOINTS = {
-    Grade.B: "The vendor's document does not name this endpoint; other clients use it.",
-    Grade.C: "The vendor's document does not name this endpoint: it is taken to be named as the others are.",
-}
-
-
-def _not_documented(operation: Operation) -> Iterator[str]:
-    """What is taken for granted of an operation, and is not in the vendor's document."""
-    if operation.endpoint_grade in _ENDPOINTS:
-        yield _ENDPOINTS[operation.endpoint_grade]
-    if any(rule.grade is Grade.UNKNOWN for rule in operation.replies if rule.verdict is Verdict.ACCEPTED):
-        yield "No public sample of its replies exists: they are read as those of an insert."
 
 
 def _print_retries(out: Console, operation: Operation) -> None:

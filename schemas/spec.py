@@ -223,13 +223,13 @@ class Operation:
     clears: bool = False
     frees_people: bool = False  # takes a do-not-call mark away
     protects_people: bool = False  # sets a do-not-call mark: no list of people who must not be called holds it back
+    in_key: tuple[str, ...] = ()  # fields that tell calls to one phone or identifier apart: part of their row key
     lookup: Operation | None = None  # the search that tells whether a call has arrived
     timeout_seconds: float | None = None  # None: the run's own
     phone: str | None = None  # the field whose phone is affected
     stores_again: tuple[str, str] | None = None  # (field, value): with it, a lead that is there is stored once more
     client_id: str | None = None  # the field by which a call can be found again
     identifier: tuple[str, str] | None = None  # (field naming what is searched, field with the value)
-    in_key: tuple[str, ...] = ()  # fields that tell calls to one phone or identifier apart: part of their row key
     duplicates_by: str | None = None  # "phone" or "identifier"; None: repeats in a file are meant
 
     @cached_property
