@@ -31,5 +31,5 @@ class Advice:
     def notes(self) -> Iterator[str]:
         """What its user should know, a line for each field."""
         for name, rows in self.rows.items():
-            example = self.examples[name]
-            yield f"{name} has spaces in {rows:,} rows, such as {example!r}: the vendor advises against them"
+            where = "1 row" if rows == 1 else f"{rows:,} rows"
+            yield f"{name} has spaces in {where}, such as {self.examples[name]!r}: the vendor advises against them"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from pipeline.model import UserError
 from pipeline.retries import CASES, Duplicates, follows
 from pipeline.screen import print_json, wide
 from schemas.catalogue import CATALOGUE
-from schemas.spec import Field, Grade, Operation
+from schemas.spec import Field, Grade, Operation, Verdict
 
 
 def operations(name: str | None, *, as_json: bool) -> None:
@@ -55,14 +56,28 @@ def _described(operation: Operation) -> dict[str, Any]:
     }
 
 
+_ENDPOINTS = {
+    Grade.B: "The vendor's document does not name this endpoint; other clients use it.",
+    Grade.C: "The vendor's document does not name this endpoint: it is taken to be named as the others are.",
+}
+
+
+def _not_documented(operation: Operation) -> Iterator[str]:
+    """What is taken for granted of an operation, and is not in the vendor's document."""
+    if operation.endpoint_grade in _ENDPOINTS:
+        yield _ENDPOINTS[operation.endpoint_grade]
+    if any(rule.grade is Grade.UNKNOWN for rule in operation.replies if rule.verdict is Verdict.ACCEPTED):
+        yield "No public sample of its replies exists: they are read as those of an insert."
+
+
 def _print_operation(operation: Operation) -> None:
     out = wide()
     out.print(operation.name, style="bold", end="  ")
     out.print(operation.doc, markup=False)
     for part in _parts_of(operation):
         out.print(f"{part.vendor.name}, {part.path}; source: {part.source}", markup=False, style="dim")
-        if part.endpoint_grade is not Grade.A:
-            out.print("The vendor's document does not name this endpoint; other clients use it.", style="dim")
+        for line in _not_documented(part):
+            out.print(line, style="dim")
     table = Table("field", "", "rule", "", box=None, pad_edge=False)
     for field in operation.fields:
         needed = "required" if field.required else "policy" if field.from_policy else ""

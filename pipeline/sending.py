@@ -51,7 +51,7 @@ def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
     """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
     scope = journal.Scope(rows.run.run_id, rows.job.scope, rows.job.operation.name)
     records.begin_run(rows.state, scope, micros(world.now()))
-    rows.run.log("sending", target=rows.job.base_url + rows.job.operation.path)
+    rows.run.log("sending", target=settings.url(rows.job.settings, rows.job.operation))
 
     async def sending() -> Sent:
         with journal.open_journal(rows.state, scope) as written:
@@ -152,7 +152,7 @@ class _Passes:
     def _endpoint(self, operation: Operation, follows: retries.Follows) -> Endpoint:
         job = self._rows.job
         wire = Wire(
-            url=job.base_url + operation.path,
+            url=settings.url(job.settings, operation),
             credentials=self._access.credentials,
             secrets=settings.secrets_in(self._access.credentials, operation.vendor),
             transport=self._access.transport,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,10 +20,12 @@ from pydantic_settings import (
 )
 
 from pipeline.model import UserError
-from schemas.spec import Credential, Vendor
+from schemas.catalogue import CATALOGUE
+from schemas.spec import Credential, Operation, Vendor
 
 FILE = Path("leads.toml")
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
+_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
 _VENDORS = ("dialedin_", "dialogtech_")
 
 
@@ -46,6 +49,7 @@ class Settings(BaseSettings):
     drain: float = Field(default=30, ge=0, description="seconds for calls under way to end after a signal")
     runs: Path = Field(default=Path("runs"), description="where run folders go")
     state: str = Field(default_factory=_default_state, description="state database (journal and ledger)")
+    endpoints: str | None = Field(default=None, description="where the account's differ: documented=actual, …")
     dialedin_base_url: str | None = None
     dialedin_accid: str | None = None
     dialedin_token: SecretStr | None = None
@@ -55,6 +59,17 @@ class Settings(BaseSettings):
     dialogtech_key: SecretStr | None = None
     dialogtech_access_key: SecretStr | None = None
     dialogtech_secret_access_key: SecretStr | None = None
+
+    @field_validator("endpoints")
+    @classmethod
+    def _are_endpoints(cls, text: str | None) -> str | None:
+        for name, actual in _endpoints(text).items():
+            known = sorted({operation.path for operation in CATALOGUE.values()})
+            if name not in known:
+                raise ValueError(f"{name!r} is no endpoint; there are {', '.join(known)}")
+            if not _PATH.fullmatch(actual):
+                raise ValueError(f"{actual!r} is no file name: write {name}=Other.php")
+        return text
 
     @classmethod
     def settings_customise_sources(
@@ -142,6 +157,18 @@ def warnings(settings: Settings, vendor: Vendor) -> list[str]:
     ]
 
 
+def url(settings: Settings, operation: Operation) -> str:
+    """Where an operation's calls go. Its endpoint may be inferred: the setting says where the account's differs."""
+    path = _endpoints(settings.endpoints).get(operation.path, operation.path)
+    return base_url(settings, operation.vendor) + path
+
+
+def _endpoints(text: str | None) -> dict[str, str]:
+    """Documented endpoint → the account's own, of "A.php=B.php, C.php=D.php"."""
+    pairs = (part.partition("=") for part in (text or "").split(",") if part.strip())
+    return {name.strip(): actual.strip() for name, _, actual in pairs}
+
+
 def shown(settings: Settings) -> dict[str, str]:
     """Every setting as text, secrets as stars: fit for a screen and for the manifest."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}
@@ -213,4 +240,5 @@ def _first_error(error: ValidationError, origins: Mapping[str, str]) -> str:
             f"{FILE}: unknown key {key!r}; it knows: {', '.join(n for n in Settings.model_fields if n not in SECRETS)}"
         )
     where = {"flag": f"--{key.replace('_', '-')}", str(FILE): f"{FILE}: {key}"}.get(origins[key], origins[key])
-    return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}"

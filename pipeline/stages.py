@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,14 +96,15 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
             if table.num_rows:
                 run.write_part(number, part, table)
                 world.progress.reading(table.num_rows)
-    _note(run, advice.notes())
+    _note(run, list(advice.notes()))
     run.remove_spool()
 
 
-def _note(run: RunFolder, notes: Iterable[str]) -> None:
+def _note(run: RunFolder, notes: Sequence[str]) -> None:
     """Adds to what the run tells its user."""
-    manifest = run.read_json("manifest.json")
-    run.write_json("manifest.json", manifest | {"notes": [*manifest["notes"], *notes]})
+    if notes:
+        manifest = run.read_json("manifest.json")
+        run.write_json("manifest.json", manifest | {"notes": [*manifest["notes"], *notes]})
 
 
 def _chosen(table: pa.Table, src: Source) -> pa.Table:
@@ -153,7 +154,7 @@ def _validator(job: Job, src: Source) -> Validator:
 
 
 def _target(job: Job) -> Target:
-    return Target(job.base_url + job.operation.path, job.account)
+    return Target(settings.url(job.settings, job.operation), job.account)
 
 
 def _source_records(sources: Sequence[Source]) -> list[dict[str, Any]]:

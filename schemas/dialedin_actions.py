@@ -101,7 +101,8 @@ SEND_SMS = _TEXTS(
     fields=(
         # No phone that is called: it may be toll-free, which `us_phone` refuses.
         _field(name="From", required=True, is_name=True, pattern="[0-9]{10}", doc="10 digits, a number of the account"),
-        _field(name="To", required=True, cleaner="us_phone", doc="10 digits, who gets the text"),
+        # The document says "destination number" alone: ten digits are taken, as for leads (grade C).
+        _field(name="To", required=True, cleaner="us_phone", grade=Grade.C, doc="10 digits, who gets the text"),
         _field(name="Message", required=True, doc="no length is documented"),
         replace(_AGENT, required=False),
         _field(name="LeadId", is_name=True, doc="the lead that the text is filed under"),
@@ -152,7 +153,8 @@ CONFERENCE_CALL = _CALLS(
     fixed=_action("ConferenceCall"),
     fields=(
         _AGENT,
-        _field(name="Phone", required=True, cleaner="us_phone", doc="10 digits, who is called"),
+        # "Conference number" alone: as `To` of a text.
+        _field(name="Phone", required=True, cleaner="us_phone", grade=Grade.C, doc="10 digits, who is called"),
         _field(
             name="PrivateConference",
             choices=FLAG,
@@ -324,7 +326,8 @@ UPDATE_PRIORITY = _SKILLS(
         _field(name="Skill", required=True, is_name=True, doc="skill name"),
         _field(name="Source", required=True, is_name=True, doc="DID source"),
         _field(name="Priority", is_name=True, doc="left as it is where empty"),
-        _field(name="Delay", pattern="[0-9]+", doc="whole seconds; left as it is where empty"),
+        # "In seconds": that they are whole is inferred.
+        _field(name="Delay", pattern="[0-9]+", grade=Grade.C, doc="whole seconds; left as it is where empty"),
         _field(name="Active", choices=FLAG, cleaner="flag", doc="1 active, 0 disabled; left as it is where empty"),
     ),
     effect=Effect.WRITE,

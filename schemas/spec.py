@@ -289,6 +289,7 @@ class Operation:
     clears: bool = False
     frees_people: bool = False  # takes a do-not-call mark away
     protects_people: bool = False  # sets a do-not-call mark: no list of people who must not be called holds it back
+    in_key: tuple[str, ...] = ()  # fields that tell calls to one phone or identifier apart: part of their row key
     lookup: Operation | None = None  # the search that tells whether a call has arrived
     timeout_seconds: float | None = None  # None: the run's own
     waits: Waits | None = None  # set where each call says how long it may take
@@ -302,7 +303,6 @@ class Operation:
     identity: Identity | None = None  # set instead, where the value is that of another field of the row
     not_in_key: frozenset[str] = frozenset()  # fields that one lead's rows may differ in: empty in their row key
     composed: Composed | None = None
-    in_key: tuple[str, ...] = ()  # fields that tell calls to one phone or identifier apart: part of their row key
     duplicates_by: str | None = None  # "phone" or "identifier"; None: repeats in a file are meant
 
     @cached_property

@@ -198,6 +198,15 @@ def test_what_is_inferred_says_so(operation: Operation) -> None:
     assert operation.endpoint_grade is (Grade.B if seen else Grade.C)
 
 
+@pytest.mark.parametrize("name", DOCUMENT)
+def test_what_is_not_documented_is_shown_so(leads: Leads, name: str) -> None:
+    """`leads operations NAME` shows no inferred endpoint, and no guess about replies, as a fact."""
+    shown, operation = leads("operations", name).out, CATALOGUE[name]
+    assert ("other clients use it" in shown) == (operation.endpoint_grade is Grade.B)
+    assert ("taken to be named as the others" in shown) == (operation.endpoint_grade is Grade.C)
+    assert ("No public sample of its replies" in shown) == (operation in ACTIONS)
+
+
 # --- what is sent
 
 
@@ -250,6 +259,15 @@ def test_nobody_there_is_an_answer_too(leads: Leads, home: Path, start_account: 
     result = leads("load", path, "-m", mapped(home, operation), "--json", env=account.env)
     assert [(row["code"], row["result"]) for row in result.rows] == [("none_available", "0")]
     assert result.code == 0
+
+
+def test_an_endpoint_that_was_inferred_wrongly_can_be_set_right(leads: Leads, home: Path, account: Account) -> None:
+    """The calls go where the setting says; here to a file that refuses them."""
+    operation = CATALOGUE["SkillListOperations.Reload"]
+    given = ("load", table(home, operation, {}), "-m", mapped(home, operation), "--json")
+    moved = {"LEADS_ENDPOINTS": "SkillListOperations.php=PlaylistOperations.php"}
+    assert leads(*given, env=account.env | moved).fates == {2: "rejected/gateway_refused"}
+    assert [line["script"] for line in account.see("requests")] == ["PlaylistOperations.php"]
 
 
 # --- what is refused before it is sent
@@ -438,6 +456,19 @@ def test_what_changes_nothing_when_repeated_is_repeated(
     assert [(row["status"], row["attempts"]) for row in result.rows] == [("accepted", 2)]
 
 
+def test_a_number_whose_answer_was_lost_is_on_its_list_and_in_doubt(
+    leads: Leads, home: Path, start_account: Callable[..., Account]
+) -> None:
+    """The second call finds it there: its own, or someone else's, and nothing can tell."""
+    account = start_account(plan={phone(1): ["stored_empty"]})
+    account.call(MAKE_LIST[0], **MAKE_LIST[1])
+    operation = CATALOGUE["AgentDialListOperations.AddPhone"]
+    path = table(home, operation, required(operation))
+    result = leads("load", path, "-m", mapped(home, operation), "--json", env=account.env)
+    assert [(row["status"], row["attempts"]) for row in result.rows] == [("unknown", 2)]
+    assert [line["phone"] for line in account.see("dial-lists")] == [phone(1)]
+
+
 # --- names with spaces
 
 
@@ -454,9 +485,16 @@ def test_spaces_in_agent_and_list_names_get_a_word(leads: Leads, home: Path, acc
     result = leads(command, table(home, operation, *rows), "-m", mapped(home, operation), "--json", env=account.env)
     assert [note for note in result.json["notes"] if "spaces" in note] == [
         "Agent has spaces in 2 rows, such as 'jane doe': the vendor advises against them",
-        "List has spaces in 1 rows, such as 'call backs': the vendor advises against them",
+        "List has spaces in 1 row, such as 'call backs': the vendor advises against them",
     ]
     assert set(result.fates.values()) == {"accepted" if command == "load" else "valid", "invalid/missing"}
+
+
+def test_spaces_are_looked_for_in_names_of_agents_and_dial_lists() -> None:
+    """Wherever an operation takes one."""
+    warned = {(f.name, op.path) for op in CATALOGUE.values() for f in op.fields if f.warn_spaces}
+    assert {name for name, _ in warned} == {"Agent", "List", "CallbackAgent"}
+    assert all(f.warn_spaces for op in CATALOGUE.values() for f in op.fields if f.name in ("Agent", "List"))
 
 
 def test_names_without_spaces_and_other_names_get_none(leads: Leads, home: Path) -> None:

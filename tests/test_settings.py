@@ -10,6 +10,7 @@ from conftest import TOKEN, Leads, write
 from pipeline import settings
 from pipeline.model import UserError
 from pipeline.settings import Settings, resolve
+from schemas.catalogue import CATALOGUE
 from schemas.dialedin import DIALEDIN
 
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
@@ -207,6 +208,33 @@ def test_a_base_url_gets_its_slash(home: Path, monkeypatch: pytest.MonkeyPatch) 
     """With or without the slash at its end it is the same address."""
     monkeypatch.setenv("DIALEDIN_BASE_URL", "https://example.test/x")
     assert settings.base_url(resolve({})[0], DIALEDIN) == "https://example.test/x/"
+
+
+def test_an_inferred_endpoint_can_be_set_right(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its documented name; the others stay where they are."""
+    monkeypatch.setenv("LEADS_ENDPOINTS", "TextOperations.php = sms/Texts.php, CallOperations.php=Calls.php")
+    found, base = resolve({})[0], "https://api.chasedatacorp.com/HttpImport/"
+    assert settings.url(found, CATALOGUE["TextOperations.SendSms"]) == f"{base}sms/Texts.php"
+    assert settings.url(found, CATALOGUE["CallOperations.ConferenceCall"]) == f"{base}Calls.php"
+    assert settings.url(found, CATALOGUE["InsertLead"]) == f"{base}InjectLead.php"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("TextOps.php=Texts.php", "LEADS_ENDPOINTS: 'TextOps.php' is no endpoint; there are .*TextOperations.php"),
+        ("TextOperations.php", "'' is no file name: write TextOperations.php=Other.php"),
+        ("TextOperations.php=https://elsewhere.test/", "is no file name"),
+        ("TextOperations.php=//elsewhere.test/x.php", "is no file name"),
+    ],
+)
+def test_an_endpoint_is_a_file_at_the_base_url(
+    home: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    """A token goes to no other host by this setting."""
+    monkeypatch.setenv("LEADS_ENDPOINTS", text)
+    with pytest.raises(UserError, match=told):
+        resolve({})
 
 
 def test_config_is_the_same_for_people_and_programs(leads: Leads) -> None:

@@ -200,7 +200,7 @@ async def _ask(visit: Visit, search: Operation, within: Mapping[str, str]) -> tu
     nobody = Payload(0, 0, "", "", "", NOBODY, urlencode(within).encode(), "")
     async with visit.asked.transport() as carrier:
         wire = Wire(
-            url=f"{visit.url}{search.path}",
+            url=settings.url(visit.settings, search),
             credentials=visit.credentials,
             secrets=settings.secrets_in(visit.credentials, visit.vendor),
             transport=carrier,

@@ -26,7 +26,7 @@ h1 { margin: 0 } h2 { margin: 1.8rem 0 .4rem; font-size: 1.1rem } p { margin: .4
 small, .none { color: #667 } .wide { overflow-x: auto }
 table { border-collapse: collapse } th, td { text-align: left; padding: .2rem .8rem .2rem 0; vertical-align: top }
 th { color: #667; font-weight: 600; border-bottom: 1px solid #ccd } td { border-bottom: 1px solid #eef }
-td { max-width: 32rem; overflow-wrap: break-word } td.number { text-align: right }
+td { max-width: 28rem; overflow-wrap: break-word } td.number { text-align: right }
 .bad { color: #b00020; font-weight: 700 }
 .assumed { background: #fff1c2; color: #6b5200; border-radius: 3px; padding: 0 .35em; font-size: .85em }
 """
@@ -92,18 +92,25 @@ def _section(heading: str, content: str) -> str:
 def _list(heading: str, name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows, newest first, with a link to all of them."""
     link = f' <small>the last {_SHOWN}; all: <a href="/sandbox/{name}">/sandbox/{name}</a></small>'
-    content = _table(list(rows[0]), [list(row.values()) for row in reversed(rows)]) if rows else ""
+    shown = [[_time(value) if key.endswith("_at") else value for key, value in row.items()] for row in reversed(rows)]
+    content = _table(list(rows[0]), shown) if rows else ""
     return f"<h2>{escape(heading)}{link}</h2>{content or '<p class=none>none</p>'}"
+
+
+def _time(iso: str) -> str:
+    """To the second, in UTC, on one line."""
+    return iso[:19].replace("T", " ")
 
 
 def _counts(state: Mapping[str, Any]) -> str:
     """Damage first, and in red where there is any."""
     counts = {name: value for name, value in state.items() if type(value) is int}
-    rows = [(name, counts[name], "damage" if counts[name] else "") for name in _DAMAGE]
-    rows += [(name, value, "") for name, value in counts.items() if name not in _DAMAGE]
-    rows += [(name, value, "fault made") for name, value in state["faults"].items()]
+    damage = [(name, counts.pop(name)) for name in _DAMAGE]
+    told = {**counts, **{f"fault {name}": value for name, value in state["faults"].items()}}
+    rest = " · ".join(f"{escape(name)} {value:,}" for name, value in told.items())
     link = '<p><small>also as JSON: <a href="/sandbox/state">/sandbox/state</a></small></p>'
-    return _table(["what", "how many", ""], rows) + link
+    rows = [(name, value, "damage" if value else "") for name, value in damage]
+    return f"<p>{rest}</p>{_table(['what would do harm', 'how often', ''], rows)}{link}"
 
 
 def _items(lines: Iterable[str]) -> str:
