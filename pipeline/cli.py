@@ -108,6 +108,27 @@ _run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
 
 
+def _complete_operation(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from schemas.catalogue import CATALOGUE
+
+    return [name for name in CATALOGUE if name.startswith(begun)]
+
+
+def _complete_field(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from schemas.catalogue import CATALOGUE
+
+    operation = CATALOGUE.get(context.params.get("operation") or "")
+    return [f"{field.name}=" for field in operation.fields if field.name.startswith(begun)] if operation else []
+
+
+def _confirmed(text: str) -> bool:
+    """The operator's answer on the terminal. Raises UserError where there is nobody to ask."""
+    try:
+        return click.confirm(text, err=True)
+    except click.Abort:
+        raise UserError("nothing was sent: nobody answered; say so beforehand with --yes") from None
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="dialedin-leads")
 def cli() -> None:
@@ -311,7 +332,31 @@ def runs(**given: Any) -> None:
 
 
 @cli.command()
-@click.argument("name", required=False)
+@click.argument("operation", shell_complete=_complete_operation)
+@click.argument("arguments", nargs=-1, metavar="FIELD=VALUE...", shell_complete=_complete_field)
+@click.option("--yes", is_flag=True, help="Answers the question before a call that reaches people.")
+@_sending
+@_common
+def call(operation: str, arguments: tuple[str, ...], yes: bool, **given: Any) -> None:
+    """Makes one call: validated, recorded and judged like a row of a list, and never skipped.
+
+    \b
+    leads call LeadOperations.SearchLead SearchField=Phone Identifier=2025550123 Detailed=1
+    leads call InsertLead Campaign=Demo PrimaryPhone=2025550123
+
+    An inserted lead is imported only, unless ImportOnly=0 says otherwise.
+    """
+    from pipeline import calling, screen
+
+    wanted = calling.job(operation, arguments, _settings(given))
+    with screen.progress(quiet=True) as watcher:
+        summary, record = calling.make(wanted, _world(wanted.settings, watcher), lambda text: yes or _confirmed(text))
+    screen.record(record, as_json=given["as_json"])
+    sys.exit(summary.exit_code)
+
+
+@cli.command()
+@click.argument("name", required=False, shell_complete=_complete_operation)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def operations(name: str | None, as_json: bool) -> None:
     """Lists the operations; with NAME, its fields, rules and what it does."""

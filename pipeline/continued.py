@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import mapping, people, records, run, source, stages
+from pipeline.delivery import micros
 from pipeline.earlier import Selection
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
@@ -63,6 +64,7 @@ def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_re
             earlier.remove_parts()
             return line.load(earlier)
         records.check_knows(line.state, earlier.run_id)
+        records.bury(line.state, job.scope, micros(world.now()), run_id=earlier.run_id)  # reads hold no lock
         records.reopen(line.state, earlier.run_id)
         return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
 

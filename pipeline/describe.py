@@ -52,6 +52,8 @@ def _described(operation: Operation) -> dict[str, Any]:
         "retries": {mode.value: dict(follows(operation, mode)) for mode in Duplicates},
         "doc": operation.doc,
         "source": operation.source,
+        "example_call": example_call(operation),
+        "example_mapping": example_mapping(operation),
         "fields": [{"name": f.name, "required": f.required, "rule": _rule(f), "doc": f.doc} for f in operation.fields],
     }
 
@@ -86,6 +88,37 @@ def _print_operation(operation: Operation) -> None:
         table.add_row(f"{operation.custom.prefix}…", "", "spaces are sent as __", "custom fields of the campaign")
     out.print(table)
     _print_retries(out, operation)
+    out.print("\nOne call", style="bold")
+    out.print(f"  {example_call(operation)}", markup=False, soft_wrap=True)
+    out.print("A list", style="bold")
+    for line in example_mapping(operation).splitlines():
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+_SAMPLES = {"us_phone": "2025550142", "office_phone": "2025550143", "phone_list": "2025550143", "flag": "1"}
+
+
+def example_call(operation: Operation) -> str:
+    """A call with what is required; words in capitals are to be replaced."""
+    fields = " ".join(f"{field.name}={_sample(field)}" for field in operation.fields if field.required)
+    return f"leads call {operation.name} {fields}"
+
+
+def example_mapping(operation: Operation) -> str:
+    """A mapping with what is required, from columns of the same names, as TOML."""
+    fields = [f'{field.name} = "{field.name}"' for field in operation.fields if field.required]
+    lines = [f'operation = "{operation.name}"', "[fields]", *fields]
+    if operation.frees_people or operation.contacts("immediate"):
+        lines += ["[policy]", 'suppress = "dnc.csv"']
+    return "\n".join(lines) + "\n"
+
+
+def _sample(field: Field) -> str:
+    if field.choices:
+        return field.choices[0]
+    if field.number:
+        return str(field.number.least)
+    return _SAMPLES.get(field.cleaner, field.name.upper())
 
 
 def _parts_of(operation: Operation) -> tuple[Operation, ...]:

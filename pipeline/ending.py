@@ -157,6 +157,8 @@ def _would_be_held(part: pa.Table, number: int, ending: Ending, operation: str) 
 def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
     written = []
     for number, of in enumerate(manifest["sources"]):
+        if not of["format"]:  # of a call, which is mended where it was given
+            continue
         stem = "rejected" if len(manifest["sources"]) == 1 else f"rejected-{number + 1}"
         form = rejected.Form(of["format"], tuple(of["columns"]), of["sheet"], of["encoding"], of["delimiter"])
         path = rejected.write(run.path, stem, form, _to_mend(run, manifest, number))

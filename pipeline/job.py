@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ class Progress(Protocol):
 class Job:
     """What a run is asked to do."""
 
-    command: str  # check, load or retry
+    command: str  # check, load, retry or call
     files: tuple[Path, ...]  # none where `selection` says which rows
     mapping: MappingFile
     mapping_path: Path
@@ -61,6 +61,7 @@ class Job:
     update_all: bool = False  # where several leads match a row, all of them are updated
     parent: str | None = None  # id of the run whose rows go once more
     selection: Selection | None = None
+    cells: Mapping[str, str] | None = None  # of a call: its one row
     fresh_at: str | None = None  # ISO 8601: when these rows were first read; None: now
 
     @property
@@ -68,7 +69,14 @@ class Job:
         """What its run is called after."""
         if self.selection is not None:
             return Path(self.selection.run.read_json("manifest.json")["sources"][0]["name"]).stem
+        if self.is_call:
+            return f"call-{self.operation.name}"
         return self.files[0].stem
+
+    @property
+    def is_call(self) -> bool:
+        """Whether this is one call by hand: recorded like any row, and never skipped."""
+        return self.command == "call"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -26,8 +26,42 @@ def held(folder: Path, account: str, run_id: str) -> Iterator[None]:
     The host, process and run in the file are for people to read: the lock itself is the kernel's.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _held(folder / f"{hashlib.sha256(account.encode()).hexdigest()[:16]}.lock", run_id):
+    with _held(folder / f"{_name(account)}.lock", run_id):
         yield
+
+
+@contextlib.contextmanager
+def calling(folder: Path, account: str) -> Iterator[None]:
+    """Shows that a call by hand is under way, which takes no lock: runs and other calls go on beside it."""
+    with _calls(folder, account) as fd:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+
+
+@contextlib.contextmanager
+def no_call(folder: Path, account: str) -> Iterator[bool]:
+    """Whether no call by hand is under way; none begins meanwhile if so."""
+    with _calls(folder, account) as fd:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextlib.contextmanager
+def _calls(folder: Path, account: str) -> Iterator[int]:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(folder / f"{_name(account)}.calls", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _name(account: str) -> str:
+    return hashlib.sha256(account.encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

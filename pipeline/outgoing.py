@@ -98,7 +98,9 @@ class Outgoing:
         for rows in self._rows():
             told.valid += rows.valid.num_rows
             told.to_send += self._count(rows)
-            if self.job.operation.ledger is LedgerRule.BY_KEY:  # elsewhere a row that was loaded may be sent again
+            if (
+                self.job.operation.ledger is LedgerRule.BY_KEY and not self.job.is_call
+            ):  # elsewhere a row that was loaded may be sent again
                 told.delivered.update(_delivered_by(rows))
                 if not told.sample:
                     self._look_for_phones(rows, told)
@@ -161,12 +163,12 @@ class Outgoing:
         return [row not in own or own[row].status in _OPEN for row in rows]
 
     def _entries(self, rows: pa.Table) -> dict[str, list[Entry]]:
-        """What the ledger knows of rows; where they go out again on purpose, only a doubt that a look-up can settle."""
+        """What the ledger knows of rows; where they go out again on purpose, only what is in doubt."""
+        known = self._ledger(rows)
         if not self.job.again:
-            return self._ledger(rows)
-        if self.job.lookup is None:
-            return {}
-        return {key: entries for key, entries in self._ledger(rows).items() if is_in_doubt(entries)}
+            return known
+        doubted = {key: _in_doubt(entries) for key, entries in known.items()}
+        return {key: entries for key, entries in doubted.items() if entries}
 
     def _ledger(self, rows: pa.Table) -> dict[str, list[Entry]]:
         """What runs did, by row key; by identifier where the latest payload for it counts."""
@@ -228,14 +230,22 @@ class Outgoing:
 
     def _by_ledger(self, payload: Payload, past: Own | None, entries: Sequence[Entry]) -> Payload | Held:
         as_of = self.as_of if past is None or past.first_sent_at is None else past.order
+        if self.job.is_call and any(entry.is_delivered for entry in entries):
+            payload = replace(payload, client_id="")  # what a search would find may be the lead from before
+            entries = _in_doubt(entries)
         decision, entry = decide(self.job.operation, entries, payload.sha256, as_of)
         payload = payload if past is None else replace(payload, prior=past.prior)
         if decision is Decision.SEND or entry is None:
             return payload
-        if decision is Decision.LOOK_UP:
+        if decision is Decision.LOOK_UP and self.job.lookup is not None:
             return replace(payload, doubted_at=max(entry.last_at for entry in entries))
-        status, code, text = _HELD[decision]
+        status, code, text = _HELD.get(decision, _HELD[Decision.LEAVE])
         return Held(payload.source, payload.row, status, code, text.format(run=entry.run_id))
+
+
+def _in_doubt(entries: Sequence[Entry]) -> list[Entry]:
+    """What is in doubt of a key whose latest sending is; none where something was delivered since."""
+    return [entry for entry in entries if not entry.is_delivered] if is_in_doubt(entries) else []
 
 
 _HELD = {

@@ -186,8 +186,8 @@ def _with_client_id(
 def _sent(operation: Operation, policy: Policy, columns: Mapping[str, pa.Array]) -> dict[str, pa.Array | str]:
     """Every parameter that is sent, in one order: fixed ones, the policy's, then the fields as declared."""
     set_by_policy = dict(operation.dialing[policy.dialing].parameters) if operation.dialing else {}
-    asked = {"AllowDialingDups": policy.allow_dialing_dups, "DialNonCallables": policy.dial_non_callables}
-    set_by_policy |= {name: "1" for name, yes in asked.items() if yes and name in operation.by_name}
+    flags = {field.name: field.policy_flag for field in operation.fields if field.policy_flag}
+    set_by_policy |= {name: "1" for name, flag in flags.items() if getattr(policy, flag)}
     documented = [name for name in operation.by_name if name in columns]
     others = sorted(set(columns) - set(documented))
     return {**operation.fixed, **set_by_policy, **{name: columns[name] for name in (*documented, *others)}}

@@ -69,6 +69,8 @@ class Barred:
 
     def rows(self, operation: Operation, part: pa.Table) -> npt.NDArray[np.bool_]:
         """Which rows of a part would contact someone who is barred, by their phone or by another that may ring."""
+        if operation.protects_people:
+            return np.zeros(part.num_rows, dtype=np.bool_)
         barred = self.among(part["phone"])
         if operation.also_contacts:
             others = [_others(operation, body or "") for body in part["payload"].to_pylist()]
@@ -113,13 +115,13 @@ def check_consent(operation: Operation, mapping: MappingFile, consent: Consent) 
     others = [name for name in mapping.fields if name.endswith("Phone") and name != operation.phone]
     if others:
         raise UserError(
-            f"{_why(operation, policy)}: {others[0]} can't be checked against the suppress list; leave it out"
+            f"{why(operation, policy)}: {others[0]} can't be checked against the suppress list; leave it out"
         )
     if consent.max_contacts is None:
-        raise UserError(f"{_why(operation, policy)}: say how many people at most with --max-contacts N")
+        raise UserError(f"{why(operation, policy)}: say how many people at most with --max-contacts N")
     if policy.suppress is None:
         raise UserError(
-            f"{_why(operation, policy)}: name the numbers that must not be called in the mapping, "
+            f"{why(operation, policy)}: name the numbers that must not be called in the mapping, "
             '[policy] suppress = "dnc.csv" (or "none", on purpose)'
         )
 
@@ -207,7 +209,8 @@ def _plain(text: str) -> str:
     return _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), fix.value if fix else text)
 
 
-def _why(operation: Operation, policy: Policy) -> str:
+def why(operation: Operation, policy: Policy) -> str:
+    """Which of its people's concerns a run has, in words."""
     if operation.frees_people:
         return f"{operation.name} frees people to be called"
     if operation.dialing and operation.contacts(policy.dialing):

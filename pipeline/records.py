@@ -25,9 +25,10 @@ _LAST_AT = sa.func.coalesce(SENDS.c.settled_at, SENDS.c.first_sent_at, 0)
 _LAST = sa.select(sa.func.coalesce(sa.func.max(SENDS.c.seq), 0))
 
 
-def begin_run(state: sa.Engine, scope: Scope, at: int) -> None:
+def begin_run(state: sa.Engine, scope: Scope, at: int, *, is_call: bool = False) -> None:
     """Records that a run is about to send: from here on its journal is this database."""
     row = {"run_id": scope.run_id, "account": scope.account, "operation": scope.operation, "began_at": at}
+    row["is_call"] = is_call
     with state.begin() as connection:
         row["sends_before"] = connection.execute(_LAST).scalar_one()
         if connection.execute(sa.select(RUNS.c.run_id).where(RUNS.c.run_id == scope.run_id)).first() is None:
@@ -58,13 +59,18 @@ def is_elsewhere(state: sa.Engine, run: RunFolder) -> bool:
     return run.has_sent and run.read_json("manifest.json")["command"] != "check" and not knows(state, run.run_id)
 
 
-def bury(state: sa.Engine, account: str, at: int) -> int:
+def bury(state: sa.Engine, account: str, at: int, *, calls: bool = True, run_id: str | None = None) -> int:
     """Gives up on what dead runs left `sending` in this account, and says how many rows that were.
 
     Their claims are free, their keys stay in doubt, and the request that was under way is among their requests.
-    Call it under the account's lock: whoever else was sending is dead then.
+    Call it under the account's lock: whoever else was sending is dead then, save for calls by hand, which take no
+    lock: they are left alone unless `calls`. With `run_id` only that run's rows are buried.
     """
-    left = (SENDS.c.account == account, SENDS.c.state == "sending")
+    left = [SENDS.c.account == account, SENDS.c.state == "sending"]
+    if run_id is not None:
+        left.append(SENDS.c.run_id == run_id)
+    if not calls:
+        left.append(SENDS.c.run_id.not_in(sa.select(RUNS.c.run_id).where(RUNS.c.is_call)))
     with state.begin() as connection:
         connection.execute(_interrupted_requests(*left))
         requests = sa.select(sa.func.count()).select_from(REQUESTS).where(_same_row(REQUESTS), _OF_ITS_OPERATION)

@@ -324,6 +324,19 @@ def forgotten(told: Forgotten, phone: str, *, as_json: bool) -> None:
         out.print(f"not touched: {sent}: remove the lead there, too")
 
 
+def record(told: Mapping[str, Any], *, as_json: bool) -> None:
+    """The report's row of one call."""
+    if as_json:
+        print_json(told)
+        return
+    out = wide()
+    problems = {p["field"]: f"{p['message']} ({p['rule']})" for p in told["problems"]}
+    reply = "result" if told["result"] else "reply"  # what a search found is the reply
+    shown = ("operation", "status", "code", "message", reply, "lead_id", "client_id", "run_id")
+    _print_facts(out, "problems", problems)
+    _print_facts(out, "outcome", {name: told[name] for name in shown if told[name]})
+
+
 def _print_facts(out: Console, heading: str, facts: Mapping[Any, Any]) -> None:
     if not facts:
         return

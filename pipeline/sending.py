@@ -50,7 +50,7 @@ class Sent:
 def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
     """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
     scope = journal.Scope(rows.run.run_id, rows.job.scope, rows.job.operation.name)
-    records.begin_run(rows.state, scope, micros(world.now()))
+    records.begin_run(rows.state, scope, micros(world.now()), is_call=rows.job.is_call)
     rows.run.log("sending", target=settings.url(rows.job.settings, rows.job.operation))
 
     async def sending() -> Sent:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -77,6 +79,8 @@ def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
     """Pass one over every file, with the mapping bound to each header. Writes the manifest."""
     if job.selection is not None:
         sources = _of_parent(job, job.selection)
+    elif job.cells is not None:
+        sources = [_of_cells(job, job.cells, world.now())]
     else:
         sources = [_inspect(job, path, run) for path in job.files]
     run.write_json("manifest.json", _manifest(job, run, sources, world.now()))
@@ -114,11 +118,17 @@ def _chosen(table: pa.Table, src: Source) -> pa.Table:
 @contextmanager
 def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[None]:
     """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing."""
+    locks = statedb.folder_of(state) / "locks"
+    if job.is_call:
+        with lock.calling(locks, job.scope):
+            yield
+        return
     if job.operation.effect is Effect.READ:
         yield
         return
-    with lock.held(statedb.folder_of(state) / "locks", job.scope, run.run_id):
-        records.bury(state, job.scope, micros(world.now()))
+    with lock.held(locks, job.scope, run.run_id):
+        with lock.no_call(locks, job.scope) as alone:
+            records.bury(state, job.scope, micros(world.now()), calls=alone)
         yield
 
 
@@ -135,6 +145,29 @@ def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
     plan = mapping.bind(job.mapping, job.mapping_path.name, inspection.columns)
     record = inspection.as_json() | {"path": str(path.absolute())}
     return Source(record, plan, partial(source.read, inspection, options))
+
+
+def _of_cells(job: Job, cells: Mapping[str, str], now: datetime) -> Source:
+    """The one row of a call, as if a file had held it."""
+    plan = mapping.bind(job.mapping, job.mapping_path.name, list(cells))
+    columns = {name: pd.arrays.ArrowExtensionArray(pa.array([cell], pa.string())) for name, cell in cells.items()}
+    frame = pd.DataFrame(columns, index=pd.Index([1], dtype="int64", name="row"))
+    text = json.dumps(dict(cells))
+    record = {
+        "name": "call",
+        "path": "",
+        "format": "",
+        "sheet": None,
+        "encoding": "",
+        "delimiter": "",
+        "columns": list(cells),
+        "rows": 1,
+        "notes": [],
+        "size": len(text),
+        "mtime_ns": int(now.timestamp() * 1e9),
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    return Source(record, plan, lambda: iter([Chunk(frame, ())]))
 
 
 def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:

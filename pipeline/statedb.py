@@ -107,6 +107,7 @@ RUNS = sa.Table(
     sa.Column("run_id", sa.Text, primary_key=True),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("is_call", sa.Boolean, nullable=False),  # a call by hand: it goes on beside a run
     sa.Column("began_at", sa.BigInteger, nullable=False),
     sa.Column("sends_before", sa.BigInteger, nullable=False),  # the last `seq` in `sends` then
 )

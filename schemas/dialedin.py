@@ -273,6 +273,7 @@ INSERT_LEAD = Operation(
             choices=FLAG,
             cleaner="flag",
             from_policy=True,
+            policy_flag="allow_dialing_dups",
             doc="1: duplicates are dialed",
         ),
         Field(
@@ -281,6 +282,7 @@ INSERT_LEAD = Operation(
             choices=FLAG,
             cleaner="flag",
             from_policy=True,
+            policy_flag="dial_non_callables",
             doc="1: do-not-call numbers are dialed",
         ),
         Field(

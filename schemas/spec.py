@@ -85,6 +85,7 @@ class Field:
     cleaner: str = "text"
     cleaner_when: tuple[str, Mapping[str, str]] | None = None  # (other field, its value → cleaner)
     from_policy: bool = False  # set by [policy] alone: a cell can never set it
+    policy_flag: str = ""  # the switch in [policy] that sets it to 1
     is_name: bool = False  # names something (an agent, a campaign, an id): shortened, it would name another
     stored: bool = True  # the value is a column of the lead; False: it says what is to be done
     warn_spaces: bool = False  # the vendor advises against spaces in it
