@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -36,22 +37,22 @@ def main() -> None:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
-        click.echo(f"leads: {error.format_message().rstrip('.')}{hint}", err=True)
+        _say(f"leads: {error.format_message().rstrip('.')}{hint}")
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except InterruptedRunError as error:
-        click.echo(f"leads: {error}", err=True)
+        _say(f"leads: {error}")
         code = error.exit_code
     except UserError as error:
-        click.echo(f"leads: {error}", err=True)
+        _say(f"leads: {error}")
         code = error.exit_code
     except JournalError as error:
-        click.echo(
-            f"leads: {error}\nNothing was sent that it does not hold. Make room on its disk, then: leads resume",
-            err=True,
-        )
+        _say(f"leads: {error}\nNothing was sent that it does not hold. Make room on its disk, then: leads resume")
         code = 70
+    except BrokenPipeError:  # whoever read what was told has gone
+        _forget_stdout()
+        code = 0
     except Exception as error:  # noqa: BLE001 the last line of defence: a fault of ours
         code = _our_fault(error)
     sys.exit(code or 0)
@@ -60,12 +61,23 @@ def main() -> None:
 def _our_fault(error: Exception) -> int:
     if os.environ.get("LEADS_DEBUG"):
         traceback.print_exc()
-    click.echo(
+    _say(
         f"leads: a fault of ours: {type(error).__name__}: {error}\n"
         "What was sent is in the journal; see: leads show --rebuild. LEADS_DEBUG=1 shows the traceback: report it.",
-        err=True,
     )
     return 70
+
+
+def _say(text: str) -> None:
+    """One message on stderr; the exit code still tells the end where nobody can read it."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _forget_stdout() -> None:
+    """What is left to be written goes nowhere: else Python complains of it at its end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _options(*options: _Decorator) -> _Decorator:
@@ -89,6 +101,7 @@ _reading = _options(
     click.option("--operation", metavar="NAME", help="Instead of the mapping's own operation."),
     click.option("--encoding", metavar="NAME", help="The file's encoding, where it can't be found."),
     click.option("--sheet", metavar="NAME", help="The workbook's sheet."),
+    click.option("--where", metavar="SQL", help="Of a Parquet file, the rows for which this DuckDB expression holds."),
 )
 _sending = _options(
     click.option("--rate", type=float, metavar="N", help="Calls per second at most; 0: no cap.  [default: 20]"),
@@ -272,7 +285,7 @@ def prune(older_than: str, in_doubt: bool, dry_run: bool, **given: Any) -> None:
     """Removes old runs: their folders, and what the ledger knows of them.
 
     What a removed run delivered is not known any more: the same list, loaded again, would be sent again. Runs with rows
-    in doubt stay, and so do all runs of an account while another run is sending to it.
+    in doubt stay, and so do all runs of an account while something is under way there.
     """
     from pipeline import prune, screen, statedb
     from pipeline.delivery import utc_now
@@ -292,7 +305,7 @@ def forget(phone: str, dry_run: bool, **given: Any) -> None:
     """Removes a person by PHONE from all runs and the ledger, and marks the phone as not to be contacted.
 
     Every row that holds the phone, in any cell and any spelling, loses its values. Your own files and the dialer are
-    not touched. While a run is sending, nothing is done: exit code 6. Let no check and no search run meanwhile, either.
+    not touched. While a run is sending, nothing is done: exit code 6. Let no check run meanwhile, either.
     """
     from pipeline import forget, screen, statedb
     from pipeline.delivery import micros, utc_now
@@ -452,6 +465,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         update_all=given.get("update_all", False),
         encoding=given["encoding"],
         sheet=given["sheet"],
+        where=given["where"],
     )
 
 
@@ -487,8 +501,9 @@ def _finish(summary: Summary, given: dict[str, Any]) -> None:
     from pipeline import screen
 
     try:
-        screen.result(asdict(summary), as_json=given["as_json"])
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started us
+            screen.result(asdict(summary), as_json=given["as_json"])
+            sys.stdout.flush()
     except OSError:  # whoever read our output has gone, or its disk is full: the exit code still tells the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
     sys.exit(summary.exit_code)

@@ -60,12 +60,15 @@ def reconcile(earlier: RunFolder, given: Given, world: World) -> Summary:
 def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_resend: bool) -> Summary:
     stages.check(job)
     with run.opened(job, world) as line, line.locked(earlier):
-        if not earlier.has_sent:  # looked at under the lock: else it may be about to send
+        # Looked at under the lock: else it may be about to send. A power cut may have taken the log alone.
+        if not (earlier.has_sent or records.knows(line.state, earlier.run_id)):
             earlier.remove_parts()
             return line.load(earlier)
         records.check_knows(line.state, earlier.run_id)
         records.bury(line.state, job.scope, micros(world.now()), run_id=earlier.run_id)  # reads hold no lock
-        records.reopen(line.state, earlier.run_id)
+        if choice is Choice.OPEN:
+            records.reopen(line.state, earlier.run_id)
+            records.reopen_steps(line.state, earlier.run_id)
         return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
 
 
@@ -117,7 +120,7 @@ def _retry_job(job: Job, earlier: RunFolder, anew: Anew, given: Given) -> Job:
     consent = Consent(given.max_contacts, given.dial_non_callables)  # a new run, so a new word
     job = replace(job, command="retry", parent=earlier.run_id, consent=consent, limit=None, again=False, canary=None)
     if anew.mended is not None:
-        return replace(job, files=(anew.mended,), selection=None, sheet=None, encoding=None)
+        return replace(job, files=(anew.mended,), selection=None, sheet=None, encoding=None, where=None)
     selection = Selection(earlier, anew.only)
     if not any(len(selection.rows(number)) for number in range(len(manifest["sources"]))):
         raise UserError(f"run {earlier.run_id} has no rows that are {' or '.join(anew.only)}; see: leads show")
@@ -147,6 +150,7 @@ def _job(earlier: RunFolder, given: Given) -> Job:
         again=options["again"],
         encoding=options["encoding"],
         sheet=options["sheet"],
+        where=options.get("where"),
         verify=Sample.parse(options["verify"]) if options["verify"] else None,
         canary=options["canary"],
         update_all=options.get("update_all", False),

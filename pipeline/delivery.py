@@ -117,6 +117,9 @@ class Gate:
             stopped.cancel()
             if not turn.done():
                 self._waiting.remove(turn)
+        if turn.done() and stop.is_set():
+            self.leave()
+            return False
         return turn.done()
 
     def leave(self) -> None:
@@ -133,8 +136,14 @@ class Sender:
     def __init__(self, rate_per_second: float, attempts: int, watch: Watch, gate: Gate, world: World) -> None:
         self._limiter = _limiter(rate_per_second)
         self.attempts, self.watch, self._gate, self.world = attempts, watch, gate, world
-        self.stop = asyncio.Event()
+        self.stop, self.signalled = asyncio.Event(), asyncio.Event()
         self.signal: int | None = None
+
+    def interrupt(self, number: int) -> None:
+        """Someone asked the run to end, by this signal."""
+        self.signal = number
+        self.signalled.set()
+        self.stop.set()
 
     def check_halt(self) -> None:
         """Stops where the watch says so."""
@@ -171,12 +180,14 @@ class Sender:
             judgement = endpoint.wire.cleansed(judge(endpoint.operation, reply, self.world.now()), reply)
         except httpx.TransportError as error:
             judgement = judge_failure(error)
-        finally:
+        except BaseException:
             self._gate.leave()
+            raise
         self.watch.saw_attempt(judgement.verdict, judgement.http_status)
         ended = time.perf_counter()
         self._gate.window.saw(judgement, started, ended)
         self.check_halt()
+        self._gate.leave()  # last: nobody comes in behind a call that ends the run
         return judgement, (ended - started) * 1000
 
     async def pause(self, seconds: float) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import lock, outgoing, people, records, rejected, report, statedb
+from pipeline import after, earlier, lock, mapping, outgoing, people, records, rejected, report, statedb
 from pipeline.folder import RunFolder
-from pipeline.job import Summary
+from pipeline.job import StepEnd, Summary
 from pipeline.model import STORED_DIFFERENTLY, Held, Status, UserError
 from pipeline.sending import Sent
 from schemas.catalogue import CATALOGUE
@@ -32,10 +33,20 @@ class Ending:
     notes: Sequence[str] = ()
 
 
-def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
-    """Writes the report, the rejected files and the summary. Every row that was read is in the report once."""
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What the report adds up to: rows by (status, code), changed cells by (rule, lossless)."""
+
+    counts: Counter[tuple[str, str | None]]
+    repairs: Counter[tuple[str, bool]]
+
+
+def conclude(
+    run: RunFolder, ending: Ending, reported: Reported, seconds: float, steps: Sequence[StepEnd] = ()
+) -> Summary:
+    """Writes the rejected files and the summary of a run whose report is written."""
     manifest = run.read_json("manifest.json")
-    counts, repairs = _write_report(run, manifest, ending)
+    counts = reported.counts
     summary = Summary(
         run_id=run.run_id,
         command=manifest["command"],
@@ -43,14 +54,15 @@ def conclude(run: RunFolder, ending: Ending, seconds: float) -> Summary:
         target=manifest["to"],
         sources=[source["name"] for source in manifest["sources"]],
         rows_read=sum(counts.values()),
-        **report.totals(counts, repairs),
+        **report.totals(counts, reported.repairs),
         report=str(run.results),
         rejected=[str(path) for path in _write_rejected(run, manifest)],
-        exit_code=exit_code(counts, ending.sent),
+        exit_code=exit_code([*counts, *((step.status, step.code) for step in steps)], ending.sent),
         seconds=round(seconds, 3),
         notes=[*manifest["notes"], *ending.notes],
         halted=_why_ended(ending.sent),
         read_back=dict(ending.sent.read_back) if ending.sent else {},
+        after=list(steps),
     )
     run.write_json("summary.json", asdict(summary))
     run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
@@ -75,23 +87,34 @@ def rebuild(run: RunFolder, state_url: str | None) -> None:
     before: dict[str, Any] = {"exit_code": 130, "seconds": 0.0, "halted": None, "read_back": {}}
     if run.has_summary:
         before = run.read_json("summary.json")
-    ending = Ending(Status.VALID)
-    if manifest["command"] != "check":
-        state = statedb.engine(state_url or manifest["settings"]["state"])
-        ending = Ending(Status.NOT_ATTEMPTED, state)
-        with lock.held(statedb.folder_of(state) / "locks", manifest["scope"], run.run_id):
-            pass  # else it may be this very run that is still sending
-        records.check_knows(state, run.run_id)
-    told = conclude(run, ending, float(before["seconds"]))
-    kept = {name: before[name] for name in ("exit_code", "halted", "read_back")}
-    run.write_json("summary.json", asdict(told) | kept)
+    with contextlib.ExitStack() as stack:
+        ending = Ending(Status.VALID)
+        if manifest["command"] != "check":
+            state = statedb.engine(state_url or manifest["settings"]["state"])
+            # It may be this very run that is still sending, or that begins to go on.
+            stack.enter_context(lock.held(statedb.folder_of(state) / "locks", manifest["scope"], run.run_id))
+            records.check_knows(state, run.run_id)
+            ending = Ending(Status.NOT_ATTEMPTED, state)
+        steps = _steps(manifest, run, ending)
+        told = conclude(run, ending, write_report(run, ending), float(before["seconds"]), steps)
+        if before.get("counts", told.counts) != told.counts:  # it went on after it had told its end, and died
+            before = {"exit_code": told.exit_code, "halted": None}
+        kept = {name: before[name] for name in ("exit_code", "halted", "read_back", "after") if name in before}
+        run.write_json("summary.json", asdict(told) | kept)
+
+
+def _steps(manifest: Mapping[str, Any], run: RunFolder, ending: Ending) -> list[StepEnd]:
+    """The steps after the load, as far as the journal knows of them."""
+    kept = manifest["mapping"]
+    file = mapping.parse(kept["text"], Path(kept["path"]).name, manifest["operation"])
+    return after.planned(file) if ending.state is None else after.known(file, ending.state, run.run_id)
 
 
 _NOT_WELL = (Status.INVALID, Status.REJECTED, Status.FAILED, Status.NOT_ATTEMPTED)
 
 
-def exit_code(counts: Mapping[tuple[str, str | None], int], sent: Sent | None) -> int:
-    """The exit code of a run that came to its end, from its rows by (status, code).
+def exit_code(ends: Collection[tuple[str, str | None]], sent: Sent | None) -> int:
+    """The exit code of a run that came to its end, from how its rows and steps have ended: (status, code).
 
     Where several hold, the first of 77, 75, 130/143, 5, 3, 1.
     """
@@ -100,17 +123,16 @@ def exit_code(counts: Mapping[tuple[str, str | None], int], sent: Sent | None) -
         return halt.exit_code
     if sent and sent.signal:
         return 128 + sent.signal
-    if any(status == Status.UNKNOWN for status, _ in counts):
+    if any(status == Status.UNKNOWN for status, _ in ends):
         return 5
     if halt:
         return halt.exit_code
-    return int(any(status in _NOT_WELL or code == STORED_DIFFERENTLY for status, code in counts))
+    return int(any(status in _NOT_WELL or code == STORED_DIFFERENTLY for status, code in ends))
 
 
-def _write_report(
-    run: RunFolder, manifest: dict[str, Any], ending: Ending
-) -> tuple[Counter[tuple[str, str | None]], Counter[tuple[str, bool]]]:
-    """Writes results.parquet; gives rows by (status, code) and changed cells by (rule, lossless)."""
+def write_report(run: RunFolder, ending: Ending) -> Reported:
+    """Writes results.parquet, with every row that was read in it once."""
+    manifest = run.read_json("manifest.json")
     counts: Counter[tuple[str, str | None]] = Counter()
     repairs: Counter[tuple[str, bool]] = Counter()
 
@@ -124,17 +146,11 @@ def _write_report(
     read = sum(source["rows"] for source in manifest["sources"])
     if read != sum(counts.values()):
         raise RuntimeError(f"{read} rows were read and {sum(counts.values())} are in the report")
-    return counts, repairs
-
-
-def _in_order(run: RunFolder, manifest: dict[str, Any]) -> list[tuple[int, Path]]:
-    """(source, path) of every part, ordered as the report is: by source, sheet, row."""
-    names = [(of["name"], of["sheet"] or "") for of in manifest["sources"]]
-    return sorted(run.part_paths(), key=lambda part: (names[part[0]], part))
+    return Reported(counts, repairs)
 
 
 def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[pa.Table]:
-    for number, path in _in_order(run, manifest):
+    for number, path in earlier.in_order(run, manifest):
         part = pq.read_table(path, columns=report.PART.names)
         of = manifest["sources"][number]
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
@@ -169,7 +185,7 @@ def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
 def _to_mend(run: RunFolder, manifest: dict[str, Any], number: int) -> Iterator[pa.Table]:
     """The rows that need mending, part by part; the report's row groups follow the parts."""
     with pq.ParquetFile(run.results) as results:
-        for group, (of, path) in enumerate(_in_order(run, manifest)):
+        for group, (of, path) in enumerate(earlier.in_order(run, manifest)):
             if of == number:
                 told = results.read_row_group(group, columns=["status", "code", "problems", "message"])
                 if report.some_need_mending(told):

@@ -31,6 +31,8 @@ def story(run: RunFolder, row: int, source: str | None, state_url: str | None) -
         unsent = Status.VALID
     else:
         state = statedb.engine(state_url or manifest["settings"]["state"])
+        if run.has_sent:
+            records.check_knows(state, run.run_id)
         sends, held = records.settled_between(state, run.run_id, number, (row, row))
         requests = records.requests_of(state, run.run_id, number, row)
         unsent = Status.NOT_ATTEMPTED

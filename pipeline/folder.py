@@ -95,7 +95,8 @@ class RunFolder:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes manifest.json or summary.json, replacing an earlier one whole."""
         with replacing(self.path / name) as file:
-            file.write((json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n").encode())
+            text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+            file.write(text.encode("utf-8", "backslashreplace"))  # a file's name may be no text
 
     def read_json(self, name: str) -> dict[str, Any]:
         """manifest.json or summary.json. Raises UserError where the run has none."""

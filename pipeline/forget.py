@@ -76,12 +76,14 @@ def forget(phone: str, runs: Path, state: sa.Engine, at: int, *, dry_run: bool =
     file can't be read or written: nothing is lost by doing it again.
     """
     told = Forgotten(dry_run)
-    with lock.all_held(statedb.folder_of(state) / "locks", "of leads forget"):
+    with lock.all_alone(statedb.folder_of(state) / "locks", "of leads forget"):
         if not dry_run:
             records.mark(state, people.hashed(phone, records.marks_key(state)), at)
         found = folder.all_runs(runs)
         rows = {run.run_id: _in_run(run, phone, told) for run in found}
         told.elsewhere = [r.run_id for r in found if r.run_id in told.runs and records.is_elsewhere(state, r)]
+        reports = {run.results.resolve() for run in found}
+        told.sources = [path for path in told.sources if Path(path).resolve() not in reports]  # a run's list may be one
         _in_state(state, phone, rows, at, told)
         if not dry_run:
             for run in folder.dead_at_birth(runs):
@@ -99,7 +101,8 @@ def _in_run(run: RunFolder, phone: str, told: Forgotten) -> Rows:
     new, rows = _in_parts(run, phone, dry_run=told.dry_run)
     if new:
         told.runs[run.run_id] = new.total()
-        told.sources = list(dict.fromkeys([*told.sources, *(manifest["sources"][number]["path"] for number in new)]))
+        paths = (manifest["sources"][number]["path"] for number in new)
+        told.sources = list(dict.fromkeys([*told.sources, *(path for path in paths if path)]))  # a call has none
     if not told.dry_run:
         run.remove_leftovers()
         _in_report(run, manifest, phone, rows)
@@ -196,7 +199,7 @@ def holding(table: pa.Table, phone: str) -> npt.NDArray[np.bool_]:
 
 
 def _holding(column: pa.Array, phone: str) -> npt.NDArray[np.bool_]:
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return _texts_holding(column, phone)
     found = np.zeros(len(column), dtype=np.bool_)
     if pa.types.is_struct(column.type):

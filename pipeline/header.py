@@ -36,6 +36,11 @@ class Header:
     hint: str = ""  # what to add to a complaint about the columns
     first_column: int = 1
 
+    @property
+    def row_position(self) -> int | None:
+        """Where a rejected file of ours has the numbers that its rows had; None in any other."""
+        return self.width - len(REJECTED_COLUMNS) if self.rejected else None
+
 
 def find_header(head: Sequence[Record], given: int | None, first_column: int = 1) -> Header:
     """The header among the first records: the one given, else the first, or the one below title lines.

@@ -19,7 +19,7 @@ from pipeline.model import Status
 from pipeline.people import Consent
 from pipeline.readback import Sample
 from pipeline.settings import Settings
-from schemas.spec import Operation
+from schemas.spec import Effect, Operation
 
 
 class Progress(Protocol):
@@ -40,6 +40,9 @@ class Progress(Protocol):
     def settled(self, status: Status) -> None:
         """One row has its outcome, and it is on disk."""
 
+    def following(self, operation: str) -> None:
+        """A step after the load is about to be sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -56,6 +59,7 @@ class Job:
     again: bool = False  # send also what the ledger knows as delivered
     encoding: str | None = None
     sheet: str | None = None
+    where: str | None = None  # of Parquet files, the rows for which this DuckDB expression holds
     verify: Sample | None = None  # how many accepted rows are read back
     canary: int | None = None  # so many rows go first, and are read back before the others follow
     update_all: bool = False  # where several leads match a row, all of them are updated
@@ -79,6 +83,12 @@ class Job:
         return self.command == "call"
 
     @property
+    def goes_beside(self) -> bool:
+        """Whether it holds no lock, and other runs of the account may go on beside it."""
+        steps = [mapping.operation_of(step, self.mapping_path.name) for step in self.mapping.steps]
+        return self.is_call or all(operation.effect is Effect.READ for operation in (self.operation, *steps))
+
+    @property
     def options(self) -> dict[str, Any]:
         """What was asked for besides the settings: how a later command goes on with the run."""
         return {
@@ -86,6 +96,7 @@ class Job:
             "again": self.again,
             "encoding": self.encoding,
             "sheet": self.sheet,
+            "where": self.where,
             "verify": self.verify and str(self.verify),
             "canary": self.canary,
             "update_all": self.update_all,
@@ -143,6 +154,17 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
+class StepEnd:
+    """How a step after the load ended: in the words of a row."""
+
+    operation: str
+    status: Status
+    code: str | None
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """How a run ended. `counts` is rows by status; `codes` is rows by "status/code".
 
@@ -166,3 +188,4 @@ class Summary:
     notes: list[str]
     halted: str | None = None
     read_back: dict[str, int] = field(default_factory=dict)  # rows by what reading them back found
+    after: list[StepEnd] = field(default_factory=list)  # the mapping's steps after the load, in order

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from pipeline.model import UserError
 
+_BESIDE = "a search or a call by hand is under way; nothing was changed: try again later"
+
 
 class LockedError(UserError):
     """Another run is sending to this account."""
@@ -31,17 +33,23 @@ def held(folder: Path, account: str, run_id: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def calling(folder: Path, account: str) -> Iterator[None]:
-    """Shows that a call by hand is under way, which takes no lock: runs and other calls go on beside it."""
-    with _calls(folder, account) as fd:
+def beside(folder: Path, account: str) -> Iterator[None]:
+    """Shows that a search or a call by hand is under way: runs and others of its kind go on beside it."""
+    with _beside(_path_beside(folder, account)) as fd:
         fcntl.flock(fd, fcntl.LOCK_SH)
         yield
 
 
 @contextlib.contextmanager
-def no_call(folder: Path, account: str) -> Iterator[bool]:
-    """Whether no call by hand is under way; none begins meanwhile if so."""
-    with _calls(folder, account) as fd:
+def nobody_beside(folder: Path, account: str) -> Iterator[bool]:
+    """Whether nothing goes on beside the account's lock; nothing begins to meanwhile, if so."""
+    with _nobody(_path_beside(folder, account)) as nobody:
+        yield nobody
+
+
+@contextlib.contextmanager
+def _nobody(beside: Path) -> Iterator[bool]:
+    with _beside(beside) as fd:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -50,10 +58,14 @@ def no_call(folder: Path, account: str) -> Iterator[bool]:
             yield True
 
 
+def _path_beside(folder: Path, account: str) -> Path:
+    return folder / f"{_name(account)}.beside"
+
+
 @contextlib.contextmanager
-def _calls(folder: Path, account: str) -> Iterator[int]:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(folder / f"{_name(account)}.calls", os.O_RDWR | os.O_CREAT, 0o600)
+def _beside(path: Path) -> Iterator[int]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         yield fd
     finally:
@@ -65,11 +77,23 @@ def _name(account: str) -> str:
 
 
 @contextlib.contextmanager
-def all_held(folder: Path, run_id: str) -> Iterator[None]:
-    """Holds the locks of all accounts that were ever sent to. Raises LockedError where another process has one."""
+def alone(folder: Path, account: str, run_id: str) -> Iterator[None]:
+    """Holds the account's lock while nothing goes on beside it. Raises LockedError where something does."""
+    with held(folder, account, run_id), nobody_beside(folder, account) as nobody:
+        if not nobody:
+            raise LockedError(_BESIDE)
+        yield
+
+
+@contextlib.contextmanager
+def all_alone(folder: Path, run_id: str) -> Iterator[None]:
+    """The same for all accounts that were ever sent to."""
     with contextlib.ExitStack() as stack:
         for path in sorted(folder.glob("*.lock")):
             stack.enter_context(_held(path, run_id, "nothing was changed"))
+        for path in sorted(folder.glob("*.beside")):
+            if not stack.enter_context(_nobody(path)):
+                raise LockedError(_BESIDE)
         yield
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Annotated, Any, Literal
@@ -86,6 +86,14 @@ class Policy(_Strict):
     resend_unfound: bool | None = None
 
 
+class AfterStep(_Strict):
+    """[[after]]: one call of constants, made once, when the load has ended well enough."""
+
+    operation: str
+    when: Literal["accepted", "always", "clean"] = "accepted"
+    fields: dict[str, str] = {}
+
+
 class MappingFile(_Strict):
     """A mapping as it is written."""
 
@@ -96,6 +104,20 @@ class MappingFile(_Strict):
     extra_fields: dict[str, _Length] = {}
     lengths: dict[str, _Length] = {}
     policy: Policy = Policy()
+    after: list[AfterStep] = []
+
+    @property
+    def steps(self) -> list[MappingFile]:
+        """The steps after the load, each as a mapping of its own: constants under the policy that protects people."""
+        policy = self.policy.model_copy(
+            update={"overlong": "reject", "allow_dialing_dups": False, "dial_non_callables": False}
+        )
+        source = SourceTable(date_order=self.source.date_order, regions=self.source.regions)
+        constants = [{name: FieldSource(value=value) for name, value in step.fields.items()} for step in self.after]
+        return [
+            MappingFile(operation=step.operation, fields=fields, source=source, policy=policy)
+            for step, fields in zip(self.after, constants, strict=True)
+        ]
 
     @model_validator(mode="before")
     @classmethod
@@ -166,7 +188,14 @@ def parse(text: str, name: str, operation: str | None = None) -> MappingFile:
     except ValidationError as error:
         raise UserError(f"mapping {name}: {_first_error(error)}") from None
     _check_names(mapping, name)
+    for number, step in enumerate(mapping.steps, 1):
+        _check_step(mapping, step, step_name(name, number))
     return mapping
+
+
+def step_name(name: str, number: int) -> str:
+    """What messages call a step after the load of the mapping `name`."""
+    return f"{name}: [[after]] {number}"
 
 
 def operation_of(mapping: MappingFile, name: str) -> Operation:
@@ -177,14 +206,17 @@ def operation_of(mapping: MappingFile, name: str) -> Operation:
     return CATALOGUE[mapping.operation]
 
 
-def bind(mapping: MappingFile, name: str, headers: Sequence[str]) -> Plan:
-    """The mapping bound to a source's header. Raises UserError where a column is missing or left unmapped."""
+def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Collection[str] = ()) -> Plan:
+    """The mapping bound to a source's header. Raises UserError where a column is missing or left unmapped.
+
+    The `offered` ones among the headers may be left without a word.
+    """
     operation = operation_of(mapping, name)
     fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
     used = {column for origin in fields.values() for column in _columns_of(origin)}
     _check_columns(used, headers, name)
     token = mapping.source.clear_token
-    left = [h for h in headers if h not in used]
+    left = [h for h in headers if h not in used and h not in offered]
     if left and mapping.unmapped == "error":
         raise UserError(_unmapped_text(operation, left, name))
     if mapping.unmapped == "custom":
@@ -389,6 +421,15 @@ def _check_names(mapping: MappingFile, name: str) -> None:
     _check_key_fits(operation, mapping, name)
 
 
+def _check_step(mapping: MappingFile, step: MappingFile, name: str) -> None:
+    """A step goes to the vendor that the rows go to: under the same credentials, account and lock."""
+    _check_names(step, name)
+    vendor, own = operation_of(mapping, name).vendor, operation_of(step, name).vendor
+    if own is not vendor:
+        raise UserError(f"mapping {name}: {step.operation} is {own.name}'s, and the rows go to {vendor.name}")
+    bind(step, name, ())
+
+
 def _check_field(operation: Operation, mapping: MappingFile, field: str, name: str, table: str = "fields") -> None:
     known = operation.by_name.get(field)
     if known and known.from_policy:
@@ -513,7 +554,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def _first_error(error: ValidationError) -> str:
     """The first thing wrong, as `key: what`, with the nearest valid key where one is unknown."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    where = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         return f"unknown key {where!r}{nearest(key, _keys_beside(first['loc']))}"
@@ -523,7 +564,20 @@ def _first_error(error: ValidationError) -> str:
     return f"{where}: {message[:1].lower()}{message[1:]}"
 
 
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where in the mapping: steps are counted from 1."""
+    parts = [str(part) for part in location]
+    if len(location) > 1 and location[0] == "after" and isinstance(location[1], int):
+        return ": ".join(part for part in (f"[[after]] {location[1] + 1}", ".".join(parts[2:])) if part)
+    return ".".join(parts) or "the file"
+
+
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    models: dict[str, type[BaseModel]] = {"source": SourceTable, "policy": Policy, "fields": FieldSource}
+    models: dict[str, type[BaseModel]] = {
+        "source": SourceTable,
+        "policy": Policy,
+        "fields": FieldSource,
+        "after": AfterStep,
+    }
     model = models.get(str(location[0]), MappingFile) if len(location) > 1 else MappingFile
     return list(model.model_fields)

@@ -28,6 +28,7 @@ class Status(StrEnum):
     VALID = "valid"
 
 
+AFTER = -1  # in the place of a source: the steps after a load, which no source holds
 FORGOTTEN = "forgotten"  # code of a row whose person was to be forgotten
 STORED_DIFFERENTLY = "stored_differently"  # code of an accepted row whose values were changed at the vendor
 

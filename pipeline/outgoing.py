@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -80,7 +80,8 @@ class Outgoing:
     """The rows of a run, as its parts hold them, judged when their turn comes.
 
     `as_of` is up to where in the ledger the rows were fresh, where the run goes on with older ones: what was
-    delivered since then is not overwritten. Rows in doubt are sent again only if `may_resend`.
+    delivered since then is not overwritten. Rows in doubt are sent again only if `may_resend`. `given` is a source and
+    its rows, where these are in no part.
     """
 
     job: Job
@@ -91,6 +92,8 @@ class Outgoing:
     choice: Choice = Choice.ALL
     as_of: int | None = None
     may_resend: bool = True
+    ends_at_limit: bool = False  # what comes after the limit is left for later, and not looked at
+    given: tuple[int, pa.Table] | None = None
 
     def tally(self) -> Tally:
         """How many rows would be sent now, and who has sent them before."""
@@ -130,19 +133,29 @@ class Outgoing:
                 batch = Batch(batch.payloads[:left], batch.held)
                 left -= len(batch.payloads)
             yield batch
+            if self.ends_at_limit and left == 0:
+                return
 
-    def payloads(self, chosen: Collection[tuple[int, int]]) -> Iterator[Batch]:
-        """The payloads of some rows, by (source, row), in order."""
+    def payloads(self, chosen: Mapping[int, npt.NDArray[np.int64]]) -> Iterator[Batch]:
+        """The payloads of some rows, by source, in order."""
         for number, path in self.run.part_paths():
             for rows in _read(path):
-                mine = [(number, row) in chosen for row in rows["row"].to_pylist()]
-                if any(mine):
+                mine = np.isin(rows["row"].to_numpy(), chosen.get(number, ()))
+                if mine.any():
                     yield Batch(_payloads(number, rows.filter(pa.array(mine))), [])
 
     def _rows(self) -> Iterator[_Rows]:
+        for number, rows in self._tables():
+            yield self._known(number, rows)
+
+    def _tables(self) -> Iterator[tuple[int, pa.Table]]:
+        if self.given is not None:
+            number, rows = self.given
+            yield number, rows.select(_COLUMNS)
+            return
         for number, path in self.run.part_paths():
             for rows in _read(path):
-                yield self._known(number, rows)
+                yield number, rows
 
     def _known(self, number: int, rows: pa.Table) -> _Rows:
         valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
@@ -200,6 +213,7 @@ class Outgoing:
         held: list[Held] = []
         for payload, barred in zip(payloads, rows.barred, strict=True):
             past = rows.own.get(payload.row)
+            past = None if past is None or past.was_held else past
             entries = rows.known.get(payload.identifier if self._by_identifier else payload.row_key, [])
             if past is not None and past.status == Status.UNKNOWN and self.job.operation.settle is not Settle.REPEAT:
                 judged = self._doubted(payload, past, entries, barred=bool(barred))

@@ -56,7 +56,9 @@ class Records:
     @property
     def last_row(self) -> int:
         """The number of the last one that is read; 0 where there is none."""
-        return self.total if self.chosen is None else int(np.flatnonzero(self.chosen)[-1:].sum()) + bool(self.count)
+        if self.chosen is None:
+            return self.total
+        return int(np.flatnonzero(self.chosen)[-1]) + 1 if self.count else 0
 
 
 class Piece(NamedTuple):
@@ -92,17 +94,17 @@ def _chosen(records: Records, where: str) -> npt.NDArray[np.bool_]:
     from pipeline.where import chooser
 
     chooses = chooser(where)
-    chosen = [chooses(table) for _, table in _tables(records)]
+    chosen = [chooses(table, start + 1) for start, table in _tables(records)]
     return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.bool_)
 
 
 def pieces(records: Records) -> Iterator[Piece]:
     """The records that are read, in order. Raises InputError where a cell can't be told as text."""
-    for start, table in _tables(records):
-        rows = np.arange(start + 1, start + 1 + table.num_rows)
+    for start, every in _tables(records):
+        rows, table = np.arange(start + 1, start + 1 + every.num_rows), every
         if records.chosen is not None:
-            chosen = records.chosen[start : start + table.num_rows]
-            rows, table = rows[chosen], table.filter(pa.array(chosen))
+            chosen = records.chosen[start : start + every.num_rows]
+            rows, table = rows[chosen], every.filter(pa.array(chosen))
         cells = [_told(table[at], name, rows) for at, name in enumerate(records.columns)]
         yield Piece(rows, pa.record_batch(cells, names=list(records.columns)))
 
@@ -113,18 +115,22 @@ def _tables(records: Records) -> Iterator[tuple[int, pa.Table]]:
     with readable(), _opened(records.path) as file:
         for group in range(file.num_row_groups):
             beside = records.beside.cells(group) if records.beside else None
-            offset = 0
+            first = start
             for batch in file.iter_batches(_batch_rows(file.metadata.row_group(group)), row_groups=[group]):
                 table = pa.Table.from_batches([batch])
-                for name in beside.column_names if beside else ():
-                    table = table.append_column(name, beside[name].slice(offset, table.num_rows))
-                yield start + offset, table
-                offset += table.num_rows
-            start += offset
+                yield start, table if beside is None else _with(table, beside.slice(start - first, len(batch)))
+                start += len(batch)
+
+
+def _with(table: pa.Table, beside: pa.Table) -> pa.Table:
+    for name in beside.column_names:
+        table = table.append_column(name, beside[name])
+    return table
 
 
 def _batch_rows(group: pq.RowGroupMetaData) -> int:
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)))
+    fitting: int = _BATCH_BYTES * group.num_rows // max(group.total_byte_size, 1)
+    return max(1, min(_BATCH_ROWS, fitting))
 
 
 @contextmanager
@@ -135,7 +141,8 @@ def readable() -> Iterator[None]:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise InputError(f"it is a damaged Parquet file ({' '.join(str(error).split())[:200]}); export it again") from None
+        why = " ".join(str(error).split())[:200]
+        raise InputError(f"it is a damaged Parquet file ({why}); export it again") from None
 
 
 def _opened(path: Path) -> pq.ParquetFile:

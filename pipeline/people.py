@@ -139,11 +139,15 @@ def check_read_back(operation: Operation, mapping: MappingFile, *, wanted: bool)
         )
 
 
-def check_number(operation: Operation, policy: Policy, consent: Consent, rows: int) -> None:
-    """Raises UserError where more rows would go than the operator allowed; nothing was sent."""
-    if contacts(operation, policy) and consent.max_contacts is not None and rows > consent.max_contacts:
+def check_number(operation: Operation, policy: Policy, consent: Consent, rows: int, steps: int = 0) -> None:
+    """Raises UserError where more people would be contacted than the operator allowed; nothing was sent.
+
+    `steps` is how many would be by what follows the rows.
+    """
+    going = steps + (rows if contacts(operation, policy) else 0)
+    if consent.max_contacts is not None and going > consent.max_contacts:
         raise UserError(
-            f"{rows} people would be contacted and --max-contacts allows {consent.max_contacts}; nothing was sent"
+            f"{going} people would be contacted and --max-contacts allows {consent.max_contacts}; nothing was sent"
         )
 
 

@@ -43,7 +43,7 @@ class Preparer:
         checked = self.validator.check(mapping.apply(self.validator.plan, chunk.frame))
         self.advice.look(self.validator.plan.operation, checked.frame[checked.valid])
         status, code, problems = self._fates(checked)
-        columns = self._payload_columns(checked, status == Status.VALID.value)
+        columns = self._payload_columns(chunk, checked, status == Status.VALID.value)
         columns |= {
             "row": pa.array(chunk.frame.index.to_numpy(dtype=np.int64)),
             "status": pa.array(status, pa.string()),
@@ -99,13 +99,25 @@ class Preparer:
         columns = [positions, names, ["duplicate_in_file"] * len(rows), values, [text] * len(rows)]
         return pa.table(columns, schema=PROBLEMS)
 
-    def _payload_columns(self, checked: Checked, send: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+    def _occurrences(self, plan: Plan, frame: pd.DataFrame, earlier: pa.Array | None) -> npt.NDArray[np.int64]:
+        """Which of the rows of one key each is, invalid ones counted: they may be mended, and are others all the same.
+
+        In a rejected file that was mended it goes by the number that the row had in its list.
+        """
+        counted = self.keys.add(payloads.key_identities(payloads.base_keys(plan, frame, self.target)))
+        if earlier is None:
+            return counted
+        numbers = pd.to_numeric(pd.Series(earlier.to_pylist()), errors="coerce")
+        rows = numbers.fillna(0).to_numpy(dtype=np.int64)
+        return np.where(rows > 0, _MENDED + rows, counted)
+
+    def _payload_columns(self, chunk: Chunk, checked: Checked, send: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
         plan = self.validator.plan if self.account_known else _without_keys(self.validator.plan)
         frame = checked.frame[send]
         occurrence = None
         if plan.policy.duplicates_in_file == "keep":
-            occurrence = self.keys.add(payloads.key_identities(payloads.base_keys(plan, frame, self.target)))
+            occurrence = self._occurrences(plan, checked.frame, chunk.earlier_rows)[send]
         built = payloads.build(plan, frame, self.target, occurrence)
         made = {
             "row_key": built.row_key if self.account_known else pa.nulls(len(frame), pa.string()),
@@ -117,6 +129,9 @@ class Preparer:
         columns["phone"] = _shown(checked, plan.operation.phone, built.phone, send)
         columns["client_id"] = _shown(checked, plan.operation.client_id, built.client_id, send)
         return columns
+
+
+_MENDED = 1_000_000  # occurrences of rows that were mended: none that a list may have of itself
 
 
 def identities(validator: Validator, checked: Checked) -> npt.NDArray[np.int64]:

@@ -87,8 +87,8 @@ def prune(runs: Path, state: sa.Engine, before: datetime, *, in_doubt: bool = Fa
 @contextmanager
 def _alone(state: sa.Engine, account: str) -> Iterator[None]:
     """Holds the account, so that none of its runs can go on meanwhile."""
-    held = lock.held(statedb.folder_of(state) / "locks", account, "of leads prune") if account else nullcontext()
-    with held:
+    alone = lock.alone(statedb.folder_of(state) / "locks", account, "of leads prune") if account else nullcontext()
+    with alone:
         yield
 
 
@@ -170,7 +170,7 @@ def _give_space_back(state: sa.Engine) -> None:
     if statedb.free_share(state) < FREE_SHARE:
         return
     try:
-        with lock.all_held(statedb.folder_of(state) / "locks", "of leads prune"):
+        with lock.all_alone(statedb.folder_of(state) / "locks", "of leads prune"):
             statedb.compact(state)
     except (lock.LockedError, statedb.BusyError):
         return  # what is sent next goes where the free pages are

@@ -91,6 +91,8 @@ class Push:
             self._sender.stop.set()  # a worker that is cancelled settles its row, and must not take another
             await _cancel([*workers, *self._doubts])
             await feed.close()
+            for delivery in self._again:  # they were not found, and nobody came to send them again
+                self._settle(delivery, delivery.interrupted())
             await asyncio.gather(*self._settling, return_exceptions=True)
         if self._failure is not None:
             raise self._failure
@@ -98,18 +100,16 @@ class Push:
 
     def interrupt(self, number: int) -> None:
         """Someone asked the run to end, by this signal: no more rows are taken, and those under way may end."""
-        self._sender.signal = number
-        self._sender.stop.set()
+        self._sender.interrupt(number)
 
     async def _finish(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Waits for the workers; after a signal, no longer than the drain. The first failure of one is raised."""
         everyone: asyncio.Future[Any] = asyncio.gather(*workers)
         everyone.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # after the drain nobody asks
-        stopped: asyncio.Future[Any] = asyncio.create_task(self._sender.stop.wait())
-        await asyncio.wait({everyone, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        drain = self._limits.drain_seconds if self._sender.signal else None
-        done, _ = await asyncio.wait({everyone}, timeout=drain)
+        signalled: asyncio.Future[Any] = asyncio.create_task(self._sender.signalled.wait())
+        await asyncio.wait({everyone, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        signalled.cancel()
+        done, _ = await asyncio.wait({everyone}, timeout=self._limits.drain_seconds)
         if done:
             everyone.result()
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline.folder import RunFolder
 from pipeline.journal import Scope
 from pipeline.ledger import Entry
-from pipeline.model import FORGOTTEN, Held, Prior, Request, Status, UserError
+from pipeline.model import AFTER, FORGOTTEN, Held, Prior, Request, Status, UserError
 from pipeline.statedb import HELD, MARKS, MARKS_KEY, REQUESTS, RUNS, SENDS
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Effect
@@ -22,15 +24,20 @@ from schemas.spec import Effect
 _KEYS_AT_ONCE = 500  # bound values of one query
 # Until when a request of a row may have been under way: of what a run left when it died, only its burial is known.
 _LAST_AT = sa.func.coalesce(SENDS.c.settled_at, SENDS.c.first_sent_at, 0)
+_OF_A_SOURCE = SENDS.c.source != AFTER
+_ACCEPTED = (SENDS.c.status == Status.ACCEPTED.value, SENDS.c.code.is_distinct_from(FORGOTTEN), _OF_A_SOURCE)
 _LAST = sa.select(sa.func.coalesce(sa.func.max(SENDS.c.seq), 0))
 
 
-def begin_run(state: sa.Engine, scope: Scope, at: int, *, is_call: bool = False) -> None:
-    """Records that a run is about to send: from here on its journal is this database."""
+def begin_run(state: sa.Engine, scope: Scope, at: int, *, as_of: int | None = None, goes_beside: bool = False) -> None:
+    """Records that a run is about to send: from here on its journal is this database.
+
+    `as_of` is up to where in the ledger its rows were fresh, where they are an earlier run's; None: they are now.
+    """
     row = {"run_id": scope.run_id, "account": scope.account, "operation": scope.operation, "began_at": at}
-    row["is_call"] = is_call
+    row["goes_beside"] = goes_beside
     with state.begin() as connection:
-        row["sends_before"] = connection.execute(_LAST).scalar_one()
+        row["sends_before"] = connection.execute(_LAST).scalar_one() if as_of is None else as_of
         if connection.execute(sa.select(RUNS.c.run_id).where(RUNS.c.run_id == scope.run_id)).first() is None:
             connection.execute(sa.insert(RUNS).values(row))
 
@@ -59,18 +66,18 @@ def is_elsewhere(state: sa.Engine, run: RunFolder) -> bool:
     return run.has_sent and run.read_json("manifest.json")["command"] != "check" and not knows(state, run.run_id)
 
 
-def bury(state: sa.Engine, account: str, at: int, *, calls: bool = True, run_id: str | None = None) -> int:
+def bury(state: sa.Engine, account: str, at: int, *, all_dead: bool = True, run_id: str | None = None) -> int:
     """Gives up on what dead runs left `sending` in this account, and says how many rows that were.
 
     Their claims are free, their keys stay in doubt, and the request that was under way is among their requests.
-    Call it under the account's lock: whoever else was sending is dead then, save for calls by hand, which take no
-    lock: they are left alone unless `calls`. With `run_id` only that run's rows are buried.
+    Call it under the account's lock: whoever else was sending is dead then, save for searches and calls by hand, which
+    take no lock: they are left alone unless `all_dead`. With `run_id` only that run's rows are buried.
     """
     left = [SENDS.c.account == account, SENDS.c.state == "sending"]
     if run_id is not None:
         left.append(SENDS.c.run_id == run_id)
-    if not calls:
-        left.append(SENDS.c.run_id.not_in(sa.select(RUNS.c.run_id).where(RUNS.c.is_call)))
+    if not all_dead:
+        left.append(SENDS.c.run_id.not_in(sa.select(RUNS.c.run_id).where(RUNS.c.goes_beside)))
     with state.begin() as connection:
         connection.execute(_interrupted_requests(*left))
         requests = sa.select(sa.func.count()).select_from(REQUESTS).where(_same_row(REQUESTS), _OF_ITS_OPERATION)
@@ -114,28 +121,60 @@ def reopen(state: sa.Engine, run_id: str) -> None:
         connection.execute(sa.delete(HELD).where(*waited))
 
 
+def reopen_steps(state: sa.Engine, run_id: str) -> None:
+    """Lets the steps after a run's load go once more that are known not to have been done."""
+    undone = (SENDS.c.run_id == run_id, SENDS.c.status.in_([Status.REJECTED.value, Status.FAILED.value]))
+    with state.begin() as connection:
+        open_again = sa.update(SENDS).where(*undone, ~_OF_A_SOURCE).values(status=Status.NOT_ATTEMPTED.value)
+        connection.execute(open_again)
+
+
 def own(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> dict[int, Own]:
     """What this run did with its rows from the first to the last of `rows`, by row; rows without any are left out."""
     found: dict[int, Own] = {}
     with state.connect() as connection:
-        for table, columns in ((HELD, (HELD.c.row, HELD.c.status)), (SENDS, _OWN)):
+        for table, columns in ((HELD, _OWN_HELD), (SENDS, _OWN)):
             here = (table.c.run_id == run_id, table.c.source == source, table.c.row.between(*rows))
-            found |= {row: Own(*values) for row, *values in connection.execute(sa.select(*columns).where(*here))}
+            told = connection.execute(sa.select(*columns).where(*here))
+            found |= {row: replace(Own(*values), was_held=table is HELD) for row, *values in told}
     return found
 
 
-def accepted(state: sa.Engine, run_id: str) -> list[tuple[int, int]]:
-    """(source, row) of a run's accepted rows, in order; what was forgotten has no values left, and is left out."""
-    here = (SENDS.c.run_id == run_id, SENDS.c.status == Status.ACCEPTED.value, SENDS.c.code.is_distinct_from(FORGOTTEN))
+def count_by_status(state: sa.Engine, run_id: str) -> Counter[str]:
+    """How many of a run's rows that were sent ended with each status."""
+    query = sa.select(SENDS.c.status, sa.func.count()).where(SENDS.c.run_id == run_id, _OF_A_SOURCE)
     with state.connect() as connection:
-        query = sa.select(SENDS.c.source, SENDS.c.row).where(*here).order_by(SENDS.c.source, SENDS.c.row)
-        return [(source, row) for source, row in connection.execute(query)]
+        found = connection.execute(query.group_by(SENDS.c.status))
+        return Counter({str(status): rows for status, rows in found})
+
+
+def count_accepted(state: sa.Engine, run_id: str) -> int:
+    """How many of a run's rows are accepted; what was forgotten has no values left, and is left out."""
+    with state.connect() as connection:
+        query = sa.select(sa.func.count()).select_from(SENDS).where(SENDS.c.run_id == run_id, *_ACCEPTED)
+        return int(connection.execute(query).scalar_one())
+
+
+def accepted_at(state: sa.Engine, run_id: str, positions: Sequence[int]) -> dict[int, npt.NDArray[np.int64]]:
+    """Some of these rows, by their ascending positions from 0: rows by source."""
+    query = sa.select(SENDS.c.source, SENDS.c.row).where(SENDS.c.run_id == run_id, *_ACCEPTED)
+    query = query.order_by(SENDS.c.source, SENDS.c.row)
+    found: dict[int, list[int]] = {}
+    wanted = iter(positions)
+    at = next(wanted, None)
+    with state.connect() as connection:
+        for position, (source, row) in enumerate(connection.execution_options(yield_per=10_000).execute(query)):
+            if position == at:
+                found.setdefault(source, []).append(row)
+                at = next(wanted, None)
+    return {source: np.array(rows, dtype=np.int64) for source, rows in found.items()}
 
 
 def count_ended(state: sa.Engine, run_id: str) -> int:
     """How many of a run's rows were sent and have an outcome that stays."""
     open_ = (Status.UNKNOWN.value, Status.NOT_ATTEMPTED.value)
-    sent = sa.select(sa.func.count()).where(SENDS.c.run_id == run_id, SENDS.c.status.not_in(open_))
+    ended = (SENDS.c.run_id == run_id, SENDS.c.status.not_in(open_), _OF_A_SOURCE)
+    sent = sa.select(sa.func.count()).where(*ended)
     with state.connect() as connection:
         return int(connection.execute(sent).scalar_one())
 
@@ -151,6 +190,7 @@ class Own:
     first_sent_at: int | None = None  # None: no byte of it has left
     order: int = 0
     last_at: int = 0  # microseconds since 1970: until then a request of it may have been under way
+    was_held: bool = False  # another run's outcome was waited for: this run has not begun with it
 
     @property
     def prior(self) -> Prior:
@@ -169,6 +209,9 @@ _OWN = (
     SENDS.c.seq,
     _LAST_AT,
 )
+
+
+_OWN_HELD = (HELD.c.row, HELD.c.status, HELD.c.code, HELD.c.message)
 
 
 def runs_of_phones(state: sa.Engine, account: str, phones: Sequence[str]) -> Counter[str]:

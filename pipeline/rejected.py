@@ -26,7 +26,7 @@ _CELL_AT_MOST = 32767  # characters that a spreadsheet cell holds
 class Form:
     """What the source looks like, as its manifest says: format, header, and how its text is written."""
 
-    format: str  # csv, xlsx, xls, xlsb, ods
+    format: str  # csv, parquet, xlsx, xls, xlsb, ods
     columns: tuple[str, ...]
     sheet: str | None
     encoding: str
@@ -34,7 +34,7 @@ class Form:
 
 
 def write(folder: Path, stem: str, form: Form, tables: Iterable[pa.Table]) -> Path | None:
-    """Writes `stem`.csv or .xlsx from tables of rows that need mending; None where there are none.
+    """Writes `stem`.xlsx for a workbook, else .csv, from tables of rows that need mending; None where there are none.
 
     A ragged row keeps exactly its own cells, so that it is refused again until someone has mended it.
     """
@@ -43,7 +43,7 @@ def write(folder: Path, stem: str, form: Form, tables: Iterable[pa.Table]) -> Pa
     if first is None:
         return None
     lines = _joined((*form.columns, *REJECTED_COLUMNS), first, rows)
-    if form.format == "csv":
+    if form.format in ("csv", "parquet"):  # people mend no Parquet
         return _write_csv(folder / f"{stem}.csv", form, lines)
     return _write_xlsx(folder / f"{stem}.xlsx", form.sheet or "Sheet1", lines)
 

@@ -69,6 +69,15 @@ PART = pa.schema(
     ]
 )
 CELL = "cell_{}"  # the source's cells by position, as they were read
+SOURCE_COLUMN = "source.{}"  # a source's own column, where a report is read as a list with it beside the report's
+
+
+def offered(columns: Sequence[str]) -> frozenset[str]:
+    """Of a report read as a list, in whatever format, the columns that a mapping may take or leave; else none."""
+    if not set(REPORT.names) <= set(columns):
+        return frozenset()
+    of_source = SOURCE_COLUMN.format("")
+    return frozenset(name for name in columns if name in REPORT.names or name.startswith(of_source))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""The records of a source as batches of text cells with their row numbers: CSV by pyarrow, Excel from its spool."""
+"""The records of a source as batches of text cells with their row numbers: CSV by pyarrow, Excel from its spool,
+Parquet as it is.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
-from pipeline import csvscan, decode, workbook
+from pipeline import csvscan, decode, parquet, workbook
 from pipeline.decode import Encoding
 from pipeline.model import InputError
 
@@ -38,6 +40,8 @@ class Layout:
     start_byte: int  # its offset, in the text without a byte order mark
     block_bytes: int  # at least as long as the longest record
     spool: Path | None = None  # an Excel sheet as text, made by inspect; its owner removes it after the last read
+    records: parquet.Records | None = None  # of a Parquet file
+    row_position: int | None = None  # of a rejected file of ours: where the rows' earlier numbers are
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,10 @@ class Batch(NamedTuple):
 def batches(layout: Layout) -> Iterator[Batch]:
     """The data records of a file in order. Cells are text as in the file, "" where nothing is given, never null.
 
-    Raises InputError where the CSV parser gives up.
+    Raises InputError where the CSV parser gives up, or a Parquet file is damaged.
     """
+    if layout.records is not None:
+        return _parquet_batches(layout.records)
     return _csv_batches(layout) if layout.spool is None else _sheet_batches(layout, layout.spool)
 
 
@@ -194,3 +200,9 @@ def _sheet_batches(layout: Layout, spool: Path) -> Iterator[Batch]:
         data = batch.slice(int(np.searchsorted(batch.column(0).to_numpy(), layout.first_row)))
         table = pa.record_batch(data.columns[1:], names=_names(layout.width))
         yield Batch(data.column(0).to_numpy(), table, (), 0)
+
+
+def _parquet_batches(records: parquet.Records) -> Iterator[Batch]:
+    """The records that were chosen. All are as wide as the header, and none is left out for being blank."""
+    for rows, cells in parquet.pieces(records):
+        yield Batch(rows, cells, (), 0)

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 
-from pipeline import ending, people, records, sending, settings, signals, stages, statedb
-from pipeline.ending import Ending
+from pipeline import after, ending, following, people, records, sending, settings, signals, stages, statedb
+from pipeline.after import Loaded, Step
+from pipeline.ending import Ending, Reported
 from pipeline.folder import RunFolder
-from pipeline.job import Job, Summary, World
+from pipeline.job import Job, StepEnd, Summary, World
 from pipeline.model import JournalError, Status
 from pipeline.outgoing import Choice, Outgoing
 from pipeline.people import Barred, Marks
-from pipeline.sending import Access
+from pipeline.sending import Access, Sent
 from pipeline.signals import Signals
-from schemas.spec import Effect
+from schemas.spec import Effect, Operation
 
 
 def check(job: Job, world: World) -> Summary:
@@ -36,7 +40,9 @@ def check(job: Job, world: World) -> Summary:
         sources = stages.inspect(job, world, run)
         barred = Barred(people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool))
         stages.prepare(job, world, run, sources)
-        return ending.conclude(run, Ending(Status.VALID, barred=barred), time.monotonic() - started)
+        told = Ending(Status.VALID, barred=barred)
+        reported = ending.write_report(run, told)
+        return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping))
 
 
 def load(job: Job, world: World) -> Summary:
@@ -51,7 +57,8 @@ def load(job: Job, world: World) -> Summary:
 @contextmanager
 def opened(job: Job, world: World) -> Iterator[Line]:
     """The line of a sending command. Raises UserError where the job may not go, or lacks what it needs."""
-    people.check_consent(job.operation, job.mapping, job.consent)
+    for one in (job, *after.jobs(job)):
+        people.check_consent(one.operation, one.mapping, job.consent)
     people.check_read_back(job.operation, job.mapping, wanted=bool(job.verify or job.canary))
     credentials = settings.credentials(job.settings, job.operation.vendor)
     state, started = statedb.engine(job.settings.state), time.monotonic()
@@ -89,26 +96,42 @@ class Line:
         return self.deliver(run, barred)
 
     def barred(self, run: RunFolder) -> Barred:
-        """Who must not be contacted. Whoever was forgotten may be looked up, and that is all."""
+        """Who must not be contacted by the rows."""
         numbers = people.suppressed(self.job.mapping.policy, self.job.mapping_path.parent, run.spool)
-        if self.job.operation.effect is Effect.READ:
+        return self._barring(numbers, self.job.operation)
+
+    def _barring(self, numbers: npt.NDArray[np.int64], operation: Operation) -> Barred:
+        """Who must not be contacted by an operation. Whoever was forgotten may be looked up, and that is all."""
+        if operation.effect is Effect.READ:
             return Barred(numbers)
         return Barred(numbers, Marks(*records.marks(self.state)))
 
     def deliver(
         self, run: RunFolder, barred: Barred, choice: Choice = Choice.ALL, *, may_resend: bool = True
     ) -> Summary:
-        """Sends the rows that are to go, and makes the run's report."""
+        """Sends the rows that are to go, makes the run's report, and takes the steps that follow."""
         job, world = self.job, self.world
         rows = Outgoing(job, run, self.state, barred, self._left(run, choice), choice, self._as_of(run), may_resend)
         tally = rows.tally()
-        people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send)
+        steps = after.steps(rows, partial(self._barring, barred.numbers))
+        contacts = sum(step.contacts for step in steps)
+        people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send, contacts)
         self.heard.hold()
         notes = [*tally.notes(), *settings.warnings(job.settings, job.operation.vendor)]
         world.progress.sending(tally.to_send, job.target, notes)
         sent = sending.send(rows, world, self.heard, self.access)
         told = Ending(Status.NOT_ATTEMPTED, self.state, sent, notes=notes)
-        return ending.conclude(run, told, time.monotonic() - self.started)
+        reported = ending.write_report(run, told)
+        ends, number = self._follow(steps, sent, reported)
+        told = replace(told, sent=replace(sent, signal=sent.signal or number))
+        return ending.conclude(run, told, reported, time.monotonic() - self.started, ends)
+
+    def _follow(self, steps: Sequence[Step], sent: Sent, reported: Reported) -> tuple[list[StepEnd], int | None]:
+        """Takes the steps that follow a load which has ended so."""
+        accepted = sum(rows for (status, _), rows in reported.counts.items() if status == Status.ACCEPTED)
+        is_clean = ending.exit_code(reported.counts, sent) == 0
+        loaded = Loaded(accepted, is_clean, sent.halt is not None, self.job.limit)
+        return following.follow(steps, loaded, self.world, self.heard, self.access.credentials)
 
     def _as_of(self, run: RunFolder) -> int | None:
         """Up to where in the ledger the rows were fresh: None for a list that is read now."""

@@ -64,7 +64,7 @@ _NOBODY_CAN_TELL = "no search settles what is unknown: look for those calls in t
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Watcher]:
     """A bar where stderr is a terminal, plain lines elsewhere, nothing where quiet. It is gone when this ends."""
-    if quiet:
+    if quiet or sys.stderr is None:
         yield _Silent()
     elif sys.stderr.isatty():
         with _bar() as bar:
@@ -83,11 +83,17 @@ def _bar() -> Progress:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[counts]}"),
-        console=Console(stderr=True, emoji=False),
+        console=_Console(stderr=True, emoji=False),
         transient=True,
         redirect_stdout=False,
         redirect_stderr=False,
     )
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """rich would end the process with a code of its own."""
+        raise  # noqa: PLE0704 it is called while the error is handled
 
 
 class _Silent:
@@ -104,6 +110,9 @@ class _Silent:
         pass
 
     def settled(self, status: Status) -> None:
+        pass
+
+    def following(self, operation: str) -> None:
         pass
 
 
@@ -137,6 +146,9 @@ class _Bar:
         rate = done / max(time.monotonic() - self._started, 1e-9)
         self._progress.update(self._task, completed=done, rate=f"{rate:,.0f}/s", counts=_inline(self._counts))
 
+    def following(self, operation: str) -> None:
+        self._progress.update(self._task, description=f"then {operation}")
+
 
 class _Lines:
     """One plain line now and then."""
@@ -167,13 +179,17 @@ class _Lines:
         self._counts[status] += 1
         self._say(f"sent {self._counts.total():,} of {self._total:,}: {_inline(self._counts)}")
 
+    def following(self, operation: str) -> None:
+        self._print(f"then {operation}")
+
     def _say(self, text: str) -> None:
         if time.monotonic() - self._said_at >= PLAIN_EVERY_SECONDS:
             self._print(text)
 
     def _print(self, text: str) -> None:
         self._said_at = time.monotonic()
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 the progress itself
+        with contextlib.suppress(OSError):  # nobody can read it: that is no reason to stop
+            print(text, file=sys.stderr, flush=True)  # noqa: T201 the progress itself
 
 
 def _inline(counts: Counter[Status]) -> str:
@@ -185,7 +201,7 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    out = Console(highlight=False, emoji=False)
+    out = _Console(highlight=False, emoji=False)
     for note in summary["notes"]:
         out.print(f"note: {note}", markup=False, style="dim")
     out.print(_counts_table(summary))
@@ -194,6 +210,8 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if summary["read_back"]:
         found = ", ".join(f"{rows:,} {finding}" for finding, rows in summary["read_back"].items())
         out.print(f"read back {found}", markup=False, soft_wrap=True)
+    for step in _steps(summary):
+        out.print(_step_line(step), markup=False, soft_wrap=True, style=_COLOURS[Status(step["status"])])
     if summary["halted"]:
         out.print(f"halted: {summary['halted']}", markup=False, style="red")
     out.print(f"run       {summary['run_id']}: {', '.join(summary['sources'])}", markup=False, soft_wrap=True)
@@ -219,6 +237,19 @@ def _counts_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
+def _steps(summary: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The steps after the load; runs of earlier versions have none."""
+    found: Sequence[Mapping[str, Any]] = summary.get("after", ())
+    return found
+
+
+def _step_line(step: Mapping[str, Any]) -> str:
+    if step["status"] == Status.VALID:
+        return f"would then {step['operation']}: {step['message']}"
+    code = f"/{step['code']}" if step["code"] not in (None, "ok") else ""
+    return f"then {step['operation']}: {step['status']}{code}" + (f": {step['message']}" if step["message"] else "")
+
+
 def _repairs_line(summary: Mapping[str, Any]) -> str:
     told = ", ".join(f"{cells:,} {rule}" for rule, cells in summary["repairs"].items())
     lossy = f" ({summary['lossy']:,} can't be undone)" if summary["lossy"] else ""
@@ -239,13 +270,23 @@ def _next_steps(summary: Mapping[str, Any]) -> list[str]:
     operation = CATALOGUE[summary["operation"]]
     if "unknown" in told and operation.settle is Settle.NEVER:
         told["unknown"] = _NOBODY_CAN_TELL
+    told |= {f"step {number}": _next_of_step(step) for number, step in enumerate(_steps(summary), 1)}
     words = {
         "rejected": rejected,
         "run_id": summary["run_id"],
         "credentials": variables(operation.vendor),
         "base_url": operation.vendor.base_url_setting.upper(),
     }
-    return list(dict.fromkeys(text.format(**words) for text in told.values()))
+    return list(dict.fromkeys(text.format(**words) for text in told.values() if text))
+
+
+def _next_of_step(step: Mapping[str, Any]) -> str:
+    """What to do about a step; "" where there is nothing to do."""
+    if step["status"] == Status.UNKNOWN and CATALOGUE[step["operation"]].settle is Settle.NEVER:
+        return _NOBODY_CAN_TELL
+    if step["status"] in (Status.REJECTED, Status.FAILED):
+        return f"once the cause of what {step['operation']} met is gone: leads resume {{run_id}}"
+    return _NEXT["not_attempted"] if step["status"] in (Status.UNKNOWN, Status.NOT_ATTEMPTED) else ""
 
 
 def runs(found: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
@@ -403,7 +444,7 @@ def _check_lines(check: Check) -> Table:
 
 def wide() -> Console:
     """A console that does not fold lines when stdout is a file or a pipe."""
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
+    return _Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def print_json(content: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from pipeline.composed import Steps
 from pipeline.delivery import Endpoint, micros
 from pipeline.delivery import World as SendingWorld
 from pipeline.job import Job, World
+from pipeline.model import Status
 from pipeline.outgoing import Choice, Outgoing
 from pipeline.pace import ErrorLimit, Halt, Watch
 from pipeline.push import Pushed
@@ -50,7 +51,7 @@ class Sent:
 def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
     """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
     scope = journal.Scope(rows.run.run_id, rows.job.scope, rows.job.operation.name)
-    records.begin_run(rows.state, scope, micros(world.now()), is_call=rows.job.is_call)
+    records.begin_run(rows.state, scope, micros(world.now()), as_of=rows.as_of, goes_beside=rows.job.goes_beside)
     rows.run.log("sending", target=settings.url(rows.job.settings, rows.job.operation))
 
     async def sending() -> Sent:
@@ -63,36 +64,69 @@ def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
     return sent
 
 
+def send_step(row: Outgoing, world: World, heard: Signals, access: Access) -> int | None:
+    """Sends a step after the load, which is one row; its outcome is in the journal when this returns.
+
+    Gives the signal that stopped it, if one did.
+    """
+    scope = journal.Scope(row.run.run_id, row.job.scope, row.job.operation.name)
+    row.run.log("step", target=settings.url(row.job.settings, row.job.operation))
+
+    async def sending() -> Pushed:
+        with journal.open_journal(row.state, scope) as written:
+            async with access.transport:
+                return await _Passes(row, world, heard, access, written, settled=lambda _: None).row()
+
+    return asyncio.run(sending()).signal
+
+
 class _Passes:
     """The passes of one run: the canary and its reading back, the rows, the sample's reading back."""
 
-    def __init__(self, rows: Outgoing, world: World, heard: Signals, access: Access, written: journal.Journal) -> None:
+    def __init__(
+        self,
+        rows: Outgoing,
+        world: World,
+        heard: Signals,
+        access: Access,
+        written: journal.Journal,
+        *,
+        settled: Callable[[Status], None] | None = None,
+    ) -> None:
         self._rows, self._outer, self._heard, self._access, self._journal = rows, world, heard, access, written
-        self._world = SendingWorld(world.now, world.rng, world.progress.settled)
+        self._world = SendingWorld(world.now, world.rng, settled or world.progress.settled)
         self._watch = Watch(ErrorLimit.parse(rows.job.settings.max_errors))
         self._read_back: dict[str, int] = {}
 
     async def run(self) -> Sent:
         """All passes; none follows one that did not come to its end."""
         rows, canary = self._rows, self._rows.job.canary
-        if canary:
+        if canary and rows.choice is Choice.ALL:  # a run that goes on has had it
             first = canary if rows.limit is None else min(canary, rows.limit)
-            if (ended := await self._canary(replace(rows, limit=first))) is not None:
+            if (ended := await self._canary(replace(rows, limit=first, ends_at_limit=True))) is not None:
                 return ended
             left = None if rows.limit is None else rows.limit - first
             rows = replace(rows, choice=Choice.OPEN, limit=left)
         pushed = await self._push(rows)
-        if rows.job.verify is not None and pushed.signal is None:
+        if rows.job.verify is not None and not (pushed.halt or pushed.signal):
             pushed = replace(pushed, signal=await self._verify(rows.job.verify))
         return Sent(pushed.halt, pushed.signal, self._read_back)
+
+    async def row(self) -> Pushed:
+        """The rows alone: a step is not read back."""
+        return await self._push(self._rows)
 
     async def _canary(self, rows: Outgoing) -> Sent | None:
         """The first rows, sent and all read back; None where the rest may follow."""
         pushed = await self._push(rows)
         if pushed.halt or pushed.signal:
             return Sent(pushed.halt, pushed.signal)
+        ended = records.count_by_status(self._rows.state, self._rows.run.run_id)
         number = await self._verify(Sample(100, is_percent=True))
         told = {finding: rows for finding, rows in self._read_back.items() if finding != Finding.MATCHES}
+        told |= {status.value: ended[status] for status in (Status.UNKNOWN, Status.FAILED) if ended[status]}
+        if ended and not ended[Status.ACCEPTED]:
+            told |= dict(ended)  # nothing that could be read back
         if not told and number is None:
             self._read_back.clear()
             return None
@@ -119,18 +153,21 @@ class _Passes:
         parts = job.operation.composed
         if parts is None:
             return push.plainly
-        search, update = (self._endpoint(step, retries.follows(step)) for step in (parts.search, parts.update))
+        search, update = (self._endpoint(step) for step in (parts.search, parts.update))
         return Steps(job.operation, parts, search, update, job.update_all).deliver
 
     async def _verify(self, sample: Sample) -> int | None:
         """Reads a sample of the accepted rows back; the signal that stopped it, if one did."""
         search = self._search()
         assert search is not None  # `people` has refused such a job
-        accepted = records.accepted(self._rows.state, self._rows.run.run_id)
-        chosen = {accepted[at] for at in sample.choose(len(accepted), self._world.rng)}
-        self._outer.progress.verifying(len(chosen))
-        reading = ReadBack(self._rows.job.operation, search, self._journal, _limits(self._rows.job), self._world)
+        job, state, run_id = self._rows.job, self._rows.state, self._rows.run.run_id
+        positions = sample.choose(records.count_accepted(state, run_id), self._world.rng)
+        chosen = records.accepted_at(state, run_id, positions)
+        self._outer.progress.verifying(len(positions))
+        leads = self._endpoint(job.operation, retries.follows(job.operation, *_duplicates(job)))
+        reading = ReadBack(leads, search, self._journal, _limits(job), self._world)
         found = await self._heeding(reading.interrupt, reading.run(self._rows.payloads(chosen)))
+        found[Finding.UNCLEAR] += len(positions) - found.total()  # what it did not come to
         self._read_back |= {finding.value: found[finding] for finding in Finding if found[finding]}
         return reading.signal
 
@@ -147,9 +184,9 @@ class _Passes:
 
     def _search(self) -> Endpoint | None:
         found = self._rows.job.operation.lookup
-        return None if found is None else self._endpoint(found, retries.follows(found))
+        return None if found is None else self._endpoint(found)
 
-    def _endpoint(self, operation: Operation, follows: retries.Follows) -> Endpoint:
+    def _endpoint(self, operation: Operation, follows: retries.Follows | None = None) -> Endpoint:
         job = self._rows.job
         wire = Wire(
             url=settings.url(job.settings, operation),
@@ -160,7 +197,7 @@ class _Passes:
             method=settings.method(job.settings, operation.vendor),
             longest=_longest(operation),
         )
-        return Endpoint(operation, wire, follows)
+        return Endpoint.of(operation, wire) if follows is None else Endpoint(operation, wire, follows)
 
 
 def _longest(operation: Operation) -> Callable[[bytes], float] | None:

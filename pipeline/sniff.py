@@ -11,6 +11,7 @@ from pipeline.model import InputError
 
 SNIFF_BYTES = 64 << 10
 
+_PARQUET = b"PAR1"
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BIFF = (b"\x09\x00\x04\x00", b"\x09\x02\x06\x00", b"\x09\x04\x06\x00", b"\x09\x08\x08\x00", b"\x09\x08\x10\x00")
 _FOREIGN = (  # what a file begins with, what it is, what to do
@@ -18,7 +19,8 @@ _FOREIGN = (  # what a file begins with, what it is, what to do
     (re.compile(rb"\x1f\x8b|BZh\d|\x28\xb5\x2f\xfd|\xfd7zXZ"), "compressed", "decompress it first"),
     (re.compile(rb"%PDF-"), "a PDF document", "export the list as CSV or .xlsx"),
     (re.compile(rb"\{\\rtf"), "a rich text document", "export the list as CSV or .xlsx"),
-    (re.compile(rb"PAR1|ARROW1"), "a Parquet or Arrow file", "export the list as CSV or .xlsx"),
+    (re.compile(rb"PARE"), "an encrypted Parquet file", "write it without encryption"),
+    (re.compile(rb"ARROW1"), "an Arrow file", "export the list as Parquet, CSV or .xlsx"),
     (re.compile(rb"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|meta)\b"),
      "a web page (HTML), whatever its name says", "open it in Excel and save it as .xlsx"),
     (re.compile(rb"\s*<\?xml\b"), "XML", "open it in Excel and save it as .xlsx"),
@@ -27,10 +29,12 @@ _FOREIGN = (  # what a file begins with, what it is, what to do
 
 
 def kind_of(path: Path, head: bytes) -> str:
-    """The format of the file that begins with `head`: csv, xlsx, xls, xlsb or ods.
+    """The format of the file that begins with `head`: csv, parquet, xlsx, xls, xlsb or ods.
 
     Raises InputError for what is no list at all.
     """
+    if head.startswith(_PARQUET):
+        return "parquet"
     if head.startswith(_OLE2):
         _refuse_encrypted(path)
         return "xls"

@@ -1,9 +1,9 @@
 """Source files as text frames: inspect decides how a file is read, read streams it.
 
 CSV goes through pyarrow, after a scan of every byte for what pyarrow passes over; Excel goes
-through a child process and a spool file. Numbers of rows are those that a user counts: in CSV from 1,
-with `sep=` line, title, blank and header records counted and a newline in quotes not; in Excel,
-Excel's own.
+through a child process and a spool file; Parquet is read as it is. Numbers of rows are those that a user counts:
+in CSV from 1, with `sep=` line, title, blank and header records counted and a newline in quotes not; in Excel,
+Excel's own; in Parquet, which has no header record, row 1 is the first record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import csvscan, decode, workbook
+from pipeline import csvscan, decode, parquet, workbook
 from pipeline.csvscan import Record, Scanner, Structure
 from pipeline.decode import Encoding, UndecodableError
 from pipeline.header import REJECTED_COLUMNS, Header, find_header
@@ -46,7 +46,8 @@ class SourceOptions:
     """What the user says about a file; None: found out.
 
     `header_row` counts as the user does, 0 means no header: columns are then named "1", "2", ….
-    A cell that, trimmed, is one of `null_tokens` becomes "".
+    A cell that, trimmed, is one of `null_tokens` becomes "". Of a Parquet file, `where` is a DuckDB expression for
+    the rows that are read, and `beside` has columns that belong to its rows.
     """
 
     sheet: str | None = None
@@ -54,21 +55,23 @@ class SourceOptions:
     delimiter: str | None = None
     encoding: str | None = None
     null_tokens: tuple[str, ...] = ()
+    where: str | None = None
+    beside: parquet.Beside | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """The reading decisions for one file.
 
-    `encoding_how` is `bom`, `utf-8`, `detected` or `given`; encoding and delimiter are "" for Excel. `columns`
+    `encoding_how` is `bom`, `utf-8`, `detected` or `given`; encoding and delimiter are "" unless it is CSV. `columns`
     are the frame's columns: headers as in the file, stripped. `rows` are the records that `read` yields,
     `ragged_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below the header,
-    `last_row` that of the last one that is not blank.
+    `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does not hold.
     """
 
     path: Path
     name: str
-    format: str  # csv, xlsx, xls, xlsb, ods
+    format: str  # csv, parquet, xlsx, xls, xlsb, ods
     size: int
     mtime_ns: int
     sha256: str
@@ -84,13 +87,14 @@ class Inspection:
     rows: int
     blank_rows: int
     ragged_rows: int
+    where: str | None
+    left_out: int
     notes: tuple[str, ...]
     layout: Layout
 
     def as_json(self) -> dict[str, Any]:
         """All but the layout, in types that JSON knows."""
-        record = asdict(self)
-        del record["layout"]
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "layout"}
         return record | {key: list(record[key]) for key in ("columns", "sheets", "notes")} | {"path": str(self.path)}
 
 
@@ -99,11 +103,13 @@ class Chunk:
     """Some rows of a source.
 
     `frame` has the source's columns as ArrowDtype(string) without nulls, "" where nothing is given, and an
-    int64 index named `row`. `ragged` rows are not in it.
+    int64 index named `row`. `ragged` rows are not in it. Of a rejected file, `earlier_rows` are the numbers that its
+    rows had in their list, as text.
     """
 
     frame: pd.DataFrame
     ragged: tuple[RaggedRow, ...]
+    earlier_rows: pa.Array | None = None
 
 
 def inspect(
@@ -117,12 +123,12 @@ def inspect(
     with _named(path):
         look = _settled(path, pause)
         kind = kind_of(path, _head(path))
-        inspected = _inspect_csv(path, options) if kind == "csv" else _inspect_workbook(path, kind, options, spool_dir)
+        inspected = _inspected(path, kind, options, spool_dir)
         if _look(path) != look:
             if inspected.layout.spool:
                 inspected.layout.spool.unlink(missing_ok=True)
             raise InputError("it changed while it was read; try again when it is complete")
-        return _inspection(path, kind, look, inspected)
+        return _inspection(path, kind, look, inspected, options)
 
 
 def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
@@ -224,7 +230,15 @@ class _Inspected(NamedTuple):
     sheet: workbook.Sheet | None = None
 
 
-def _inspection(path: Path, kind: str, look: _Look, inspected: _Inspected) -> Inspection:
+def _inspected(path: Path, kind: str, options: SourceOptions, spool_dir: Path) -> _Inspected:
+    if kind == "parquet":
+        return _inspect_parquet(path, options)
+    if options.where is not None:
+        raise UserError(f"--where chooses rows of Parquet files, such as a run's report, and this is {kind}")
+    return _inspect_csv(path, options) if kind == "csv" else _inspect_workbook(path, kind, options, spool_dir)
+
+
+def _inspection(path: Path, kind: str, look: _Look, inspected: _Inspected, options: SourceOptions) -> Inspection:
     header, layout, counts, sheet = inspected.header, inspected.layout, inspected.counts, inspected.sheet
     return Inspection(
         path=path,
@@ -245,6 +259,8 @@ def _inspection(path: Path, kind: str, look: _Look, inspected: _Inspected) -> In
         rows=counts.rows,
         blank_rows=counts.blank,
         ragged_rows=counts.ragged,
+        where=options.where,
+        left_out=layout.records.total - counts.rows if layout.records else 0,
         notes=inspected.notes + header.notes,
         layout=layout,
     )
@@ -298,6 +314,7 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
         delimiter=delimiter,
         width=header.width,
         positions=header.positions,
+        row_position=header.row_position,
         first_row=first.row,
         start_byte=first.start_byte,
         block_bytes=_block_bytes(structure),
@@ -393,6 +410,7 @@ def _inspect_sheet(path: Path, options: SourceOptions, sheet: workbook.Sheet, sp
         delimiter="",
         width=header.width,
         positions=header.positions,
+        row_position=header.row_position,
         first_row=first.row,
         start_byte=0,
         block_bytes=0,
@@ -417,6 +435,37 @@ def _number_notes(sheet: workbook.Sheet) -> tuple[str, ...]:
     if not sheet.large_numbers:
         return ()
     return (f"{sheet.large_numbers} numeric cells are 2^53 or more: Excel may have changed their last digits",)
+
+
+# --- Pass one, Parquet ---
+
+
+def _inspect_parquet(path: Path, options: SourceOptions) -> _Inspected:
+    records = parquet.find(path, options.beside, options.where)
+    if not records.total and options.where is None:
+        raise InputError("it has no rows; export it again")
+    width = len(records.columns)
+    header = Header(0, width, records.columns, tuple(range(width)), (), ())
+    layout = Layout(
+        path=path,
+        encoding=Encoding("", ""),
+        delimiter="",
+        width=width,
+        positions=header.positions,
+        first_row=1,
+        start_byte=0,
+        block_bytes=0,
+        records=records,
+    )
+    counts = _Counts()
+    counts.rows, counts.last_row = records.count, records.last_row
+    return _Inspected(header, layout, counts, _sha256(path), _choice_notes(records))
+
+
+def _choice_notes(records: parquet.Records) -> tuple[str, ...]:
+    if records.chosen is None:
+        return ()
+    return (f"--where leaves {records.total - records.count:,} of {records.total:,} rows out",)
 
 
 # --- Both passes ---
@@ -485,7 +534,8 @@ def _chunk(batch: Batch, inspection: Inspection, options: SourceOptions) -> Chun
     cells = [_emptied(batch.table.column(position), options.null_tokens) for position in inspection.layout.positions]
     arrays = map(pd.arrays.ArrowExtensionArray, cells)
     frame = pd.DataFrame(dict(zip(inspection.columns, arrays, strict=True)), index=pd.Index(batch.rows, name="row"))
-    return Chunk(frame, batch.ragged)
+    at = inspection.layout.row_position
+    return Chunk(frame, batch.ragged, None if at is None else batch.table.column(at))
 
 
 def _emptied(column: pa.Array, null_tokens: tuple[str, ...]) -> pa.Array:

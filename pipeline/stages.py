@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline import earlier, folder, lock, mapping, records, report, settings, source, statedb
+from pipeline import after, earlier, folder, lock, mapping, records, report, settings, source, statedb
 from pipeline import prepare as preparing
 from pipeline.advice import Advice
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
@@ -35,7 +35,6 @@ from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk
 from pipeline.validate import Validator
 from pipeline.wire import check_base_url
-from schemas.spec import Effect
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,7 @@ def check(job: Job) -> None:
     check_base_url(job.base_url)
     if job.update_all and job.operation.composed is None:
         raise UserError(f"--update-all: {job.operation.name} looks no leads up before it sends; leave it out")
+    after.check(job.mapping, job.mapping_path.name)
 
 
 def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
@@ -119,16 +119,13 @@ def _chosen(table: pa.Table, src: Source) -> pa.Table:
 def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[None]:
     """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing."""
     locks = statedb.folder_of(state) / "locks"
-    if job.is_call:
-        with lock.calling(locks, job.scope):
+    if job.goes_beside:
+        with lock.beside(locks, job.scope):
             yield
         return
-    if job.operation.effect is Effect.READ:
-        yield
-        return
     with lock.held(locks, job.scope, run.run_id):
-        with lock.no_call(locks, job.scope) as alone:
-            records.bury(state, job.scope, micros(world.now()), calls=alone)
+        with lock.nobody_beside(locks, job.scope) as alone:
+            records.bury(state, job.scope, micros(world.now()), all_dead=alone)
         yield
 
 
@@ -140,11 +137,17 @@ def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
         delimiter=table.delimiter,
         encoding=job.encoding or table.encoding,
         null_tokens=tuple(table.null_tokens),
+        where=job.where,
+        beside=earlier.origin(path),
     )
     inspection = source.inspect(path, options, run.spool)
-    plan = mapping.bind(job.mapping, job.mapping_path.name, inspection.columns)
+    plan = _bound(job, inspection.columns)
     record = inspection.as_json() | {"path": str(path.absolute())}
     return Source(record, plan, partial(source.read, inspection, options))
+
+
+def _bound(job: Job, columns: Sequence[str]) -> Plan:
+    return mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
 
 
 def _of_cells(job: Job, cells: Mapping[str, str], now: datetime) -> Source:
@@ -174,7 +177,7 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
     """The sources of an earlier run, as its parts hold them."""
     sources = []
     for number, record in enumerate(selection.run.read_json("manifest.json")["sources"]):
-        plan = mapping.bind(job.mapping, job.mapping_path.name, record["columns"])
+        plan = _bound(job, record["columns"])
         rows = selection.rows(number)
         chunks = partial(earlier.chunks, selection.run, number, record["columns"])
         sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, chunks, rows))

@@ -61,6 +61,8 @@ sa.Index(
     unique=True,
 )
 
+sa.Index("sending_of_an_account", SENDS.c.account, sqlite_where=_SENDING, postgresql_where=_SENDING)
+
 # The ledger: what earlier runs did with a key, and with a person.
 sa.Index("sends_of_a_key", SENDS.c.row_key)
 sa.Index(
@@ -107,7 +109,7 @@ RUNS = sa.Table(
     sa.Column("run_id", sa.Text, primary_key=True),
     sa.Column("account", sa.Text, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
-    sa.Column("is_call", sa.Boolean, nullable=False),  # a call by hand: it goes on beside a run
+    sa.Column("goes_beside", sa.Boolean, nullable=False),  # without the account's lock
     sa.Column("began_at", sa.BigInteger, nullable=False),
     sa.Column("sends_before", sa.BigInteger, nullable=False),  # the last `seq` in `sends` then
 )

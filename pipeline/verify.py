@@ -14,7 +14,7 @@ from pipeline.model import STORED_DIFFERENTLY, Judgement, Payload, Status
 from pipeline.pace import ErrorLimit, Watch, Window
 from pipeline.push import Limits
 from pipeline.readback import Finding, Reading, compare, search_form
-from schemas.spec import Operation
+from pipeline.retries import Action, Case
 
 _NEVER = ErrorLimit(rows=None, share=1.0)
 
@@ -22,8 +22,11 @@ _NEVER = ErrorLimit(rows=None, share=1.0)
 class ReadBack:
     """Reads rows of one operation back. A lead that is not found is looked for once more, one settle later."""
 
-    def __init__(self, operation: Operation, search: Endpoint, journal: Journal, limits: Limits, world: World) -> None:
-        self._operation, self._search, self._journal, self._limits = operation, search, journal, limits
+    def __init__(self, leads: Endpoint, search: Endpoint, journal: Journal, limits: Limits, world: World) -> None:
+        self._operation, self._search, self._journal, self._limits = leads.operation, search, journal, limits
+        # Where sending again is a bet that may ring a phone, a search that finds nothing proves too little.
+        is_bet = leads.follows.get(Case.NOT_FOUND) is Action.GIVE_UP
+        self._missing_is = Status.UNKNOWN if is_bet else Status.FAILED
         self._world = world
         gate = Gate(Window(limits.concurrency))
         self._sender = Sender(limits.rate_per_second, limits.attempts, Watch(_NEVER), gate, world)
@@ -38,8 +41,7 @@ class ReadBack:
 
     def interrupt(self, number: int) -> None:
         """Someone asked the run to end: what is not read back stays as it is."""
-        self._sender.signal = number
-        self._sender.stop.set()
+        self._sender.interrupt(number)
 
     async def run(self, batches: Iterator[Batch]) -> Counter[Finding]:
         """Rows by what was found. What differs or is missing is in the journal when this returns."""
@@ -51,11 +53,13 @@ class ReadBack:
 
     async def _read(self, batches: Iterator[Batch], *, is_last: bool) -> None:
         feed = Feed(batches, lambda _held: None)
+        workers = [asyncio.create_task(self._work(feed, is_last=is_last)) for _ in range(self._limits.concurrency)]
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._limits.concurrency):
-                    group.create_task(self._work(feed, is_last=is_last))
+            await asyncio.gather(*workers)
         finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
             await feed.close()
 
     async def _work(self, feed: Feed, *, is_last: bool) -> None:
@@ -77,7 +81,7 @@ class ReadBack:
         self._found[reading.finding] += 1
         if reading.finding is Finding.UNCLEAR:
             return
-        status, code = _TOLD[reading.finding]
+        status, code = _TOLD.get(reading.finding, (self._missing_is, "false_ok"))
         message = "" if reading.finding is Finding.MATCHES else reading.message
         proved = reading.finding is not Finding.MISSING
         said = Restated(status, code, message, reading.as_json(), answer.lead_id, proved)
@@ -87,5 +91,4 @@ class ReadBack:
 _TOLD = {
     Finding.MATCHES: (Status.ACCEPTED, None),
     Finding.DIFFERS: (Status.ACCEPTED, STORED_DIFFERENTLY),
-    Finding.MISSING: (Status.FAILED, "false_ok"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-import duckdb  # only those who give an expression import this module: it takes 50 ms
+import duckdb  # only those who give an expression import this module: it takes 100 ms
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,39 +20,40 @@ _SETTINGS = (
     "python_enable_replacements = false",  # else it may name variables of ours
     "lock_configuration = true",
 )
-_AT = "position in this batch"
+_ROW = "row_of_file"  # the record's number, for expressions that ask for it
 _TOLD_AT_MOST = 400  # characters
 
-Chooses = Callable[[pa.Table], npt.NDArray[np.bool_]]
+Chooses = Callable[[pa.Table, int], npt.NDArray[np.bool_]]
 
 
 def chooser(expression: str) -> Chooses:
     """What says for each record of a table whether the expression is true for it; NULL is not.
 
-    The expression is judged record by record: it can't tell one table from the whole file. Raises UserError where
-    DuckDB does not understand it, or it would look beyond its record.
+    It takes the table and the number of its first record. The expression is judged record by record: it can't tell
+    one table from the whole file. Raises UserError where DuckDB does not understand it, or it would look beyond.
     """
     connection = duckdb.connect(":memory:")
     for setting in _SETTINGS:
         connection.execute(f"SET {setting}")
 
-    def chooses(table: pa.Table) -> npt.NDArray[np.bool_]:
+    def chooses(table: pa.Table, first_row: int) -> npt.NDArray[np.bool_]:
         chosen = np.zeros(table.num_rows, dtype=np.bool_)
         try:
-            found = connection.from_arrow(_visible(table)).filter(expression).project(f'"{_AT}"').to_arrow_table()
+            visible = connection.from_arrow(_visible(table, first_row))
+            found = visible.filter(expression).project(_ROW).to_arrow_table()
         except duckdb.Error as error:
             raise UserError(f"--where {expression!r}: {_in_a_line(error)}") from None
-        chosen[found[0].to_numpy()] = True
+        chosen[found[0].to_numpy() - first_row] = True
         return chosen
 
     return chooses
 
 
-def _visible(table: pa.Table) -> pa.Table:
-    """The columns that DuckDB can tell apart, without regard to case, and where each record stands."""
-    named = Counter(name.casefold() for name in [*table.column_names, _AT])
+def _visible(table: pa.Table, first_row: int) -> pa.Table:
+    """The columns that DuckDB can tell apart, without regard to case, and each record's number."""
+    named = Counter(name.casefold() for name in [*table.column_names, _ROW])
     kept = table.select([at for at, name in enumerate(table.column_names) if named[name.casefold()] == 1])
-    return kept.append_column(_AT, pa.array(np.arange(table.num_rows)))
+    return kept.append_column(_ROW, pa.array(np.arange(first_row, first_row + table.num_rows)))
 
 
 def _in_a_line(error: duckdb.Error) -> str:

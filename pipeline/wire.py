@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import quote, quote_plus, urlencode
+from urllib.parse import quote, quote_plus, unquote_plus, urlencode
 
 import httpx
 
@@ -27,6 +28,8 @@ REDACTED = "[secret]"
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _URL = re.compile(r"\S*://\S*")
 _MAX_MESSAGE = 200  # characters
+_SHORT = 500  # characters of a reply that is looked through once
+_TELLING = 8  # characters of a secret that tell it
 
 
 class Phase(StrEnum):
@@ -94,6 +97,8 @@ class Wire:
         self._credentials = urlencode(credentials).encode()
         kept = credentials.values() if secrets is None else secrets
         self._echo = re.compile("|".join(map(re.escape, _spellings(kept))) or r"(?!)", re.IGNORECASE)
+        self._squeezed = [_squeezed(secret) for secret in kept if secret]
+        self._short_holds_secret = lru_cache(maxsize=256)(self._holds_secret)  # most replies are a handful of texts
         self._transport = transport
         self._headers = (
             (b"Host", self._url.netloc),
@@ -150,10 +155,18 @@ class Wire:
 
     def cleansed(self, judgement: Judgement, reply: Reply) -> Judgement:
         """The judgement; with nothing of the reply in it where the server repeated a secret, in whatever spelling."""
-        if not self._echo.search(reply.body.replace("\ufffd", "").replace("\0", "")):
+        if not (self._holds_secret if len(reply.body) > _SHORT else self._short_holds_secret)(reply.body):
             return judgement
         result = json.dumps(REDACTED) if judgement.result else None
         return replace(judgement, reply=REDACTED, message=REDACTED if judgement.message else "", result=result)
+
+    def _holds_secret(self, body: str) -> bool:
+        """Whether a secret is in the text: as it is, wrapped, encoded more than once, or cut off at its end."""
+        text = body.replace("\ufffd", "").replace("\0", "")
+        if self._echo.search(text):
+            return True
+        plain = _squeezed(html.unescape(unquote_plus(unquote_plus(text))))
+        return any(secret in plain or _ends_in(plain, secret) for secret in self._squeezed)
 
     def _bare(self, error: httpx.TransportError) -> httpx.TransportError:
         text = str(error)
@@ -212,6 +225,15 @@ def _spellings(secrets: Iterable[str]) -> list[str]:
         }
         found |= {in_json, in_json.replace("/", "\\/"), "".join(f"%{byte:02x}" for byte in secret.encode())}
     return sorted(found, key=len, reverse=True)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split()).casefold()
+
+
+def _ends_in(text: str, secret: str) -> bool:
+    """Whether the text was cut off within a secret, of which enough is left to be one."""
+    return any(text.endswith(secret[:length]) for length in range(_TELLING, len(secret)))
 
 
 def _is_loopback(host: str) -> bool:

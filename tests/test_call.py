@@ -129,12 +129,12 @@ def test_a_call_goes_on_beside_a_run_and_is_not_taken_for_dead(home: Path, leads
         database.execute("UPDATE sends SET state = 'sending', status = NULL")
         scope = database.execute("SELECT account FROM sends").fetchone()[0]
     locks = statedb.folder_of(state) / "locks"
-    with lock.calling(locks, scope), lock.no_call(locks, scope) as alone:
+    with lock.beside(locks, scope), lock.nobody_beside(locks, scope) as alone:
         assert not alone
-        assert records.bury(state, scope, 1, calls=alone) == 0
-    with lock.no_call(locks, scope) as alone:
+        assert records.bury(state, scope, 1, all_dead=alone) == 0
+    with lock.nobody_beside(locks, scope) as alone:
         assert alone
-        assert records.bury(state, scope, 1, calls=alone) == 1
+        assert records.bury(state, scope, 1, all_dead=alone) == 1
 
 
 def test_a_call_is_made_while_a_run_holds_the_account(home: Path, leads: Leads, account: Account) -> None:

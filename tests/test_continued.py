@@ -45,8 +45,9 @@ def killed_in_the_middle(path: Path, account: Account, after: int) -> None:
     """A load that is killed once the vendor has seen so many requests."""
     args = [LEADS, "load", path, "-m", "simple.toml", *QUICK, "--concurrency", "1", "--quiet"]
     with subprocess.Popen(args, env={**os.environ, **account.env}) as process:
-        while account.requests < after:
+        while account.requests < after and process.poll() is None:
             time.sleep(0.01)
+        assert process.poll() is None
         process.kill()
 
 
@@ -412,3 +413,118 @@ def test_throttling_halves_the_calls_under_way(leads: Leads, home: Path, raw_ven
     path = write_csv(home / "some.csv", [["Phone", "Name"], *([phone(i), "Ada"] for i in range(30))])
     result = leads("load", path, "-m", "simple.toml", "--json", env=raw_vendor(answer).env)
     assert (result.code, result.json["counts"]) == (0, {"accepted": 30})
+
+
+# What a hostile operator found
+
+
+def test_reconcile_of_a_canary_run_sends_nothing_but_doubts(
+    leads: Leads, simple: Path, start_account: Callable[..., Account]
+) -> None:
+    """The rest of the list waits for a resume, whatever the load was to do next."""
+    account = start_account(plan={phone(1): ["reset", "http_502", "none"]})
+    first = load(leads, simple, account, "--canary", 2, "--attempts", 1)
+    assert first.json["counts"] == {"accepted": 1, "unknown": 1, "not_attempted": 8}
+    result = go_on(leads, "reconcile", account)
+    assert result.json["counts"] == {"accepted": 2, "not_attempted": 8}
+    assert len(account.leads()) == 2
+    rest = go_on(leads, "resume", account)
+    assert rest.json["counts"] == {"accepted": 10}
+
+
+UPDATE = """operation = "UpdateLead"
+[fields]
+SearchField = { value = "ClientId" }
+Identifier = "Id"
+FirstName = "Name"
+"""
+
+
+def test_a_retry_that_goes_on_overwrites_nothing_newer(leads: Leads, home: Path, account: Account) -> None:
+    """Its rows are as old as those of the run that it follows, also after it was interrupted."""
+    account.insert(phone(1), ClientId="C-1")
+    account.insert(phone(2), ClientId="C-2")
+    write(home / "u.toml", UPDATE)
+    old = write_csv(home / "old.csv", [["Id", "Name"], ["C-1", "old"], ["C-2", "old"]])
+    new = write_csv(home / "new.csv", [["Id", "Name"], ["C-1", "new"], ["C-2", "new"]])
+    first = leads("load", old, "-m", "u.toml", "--limit", 0, "--json", env=account.env)
+    leads("load", new, "-m", "u.toml", "--json", env=account.env)
+    retried = go_on(leads, "retry", account, first.json["run_id"], "--only", "not_attempted")
+    assert set(retried.fates.values()) == {"skipped/superseded"}
+    with sqlite3.connect(home / "state.db") as database:  # as if it had been interrupted before it came to them
+        database.execute("DELETE FROM held WHERE run_id = ?", [retried.json["run_id"]])
+    again = go_on(leads, "resume", account)
+    assert set(again.fates.values()) == {"skipped/superseded"}
+    assert {lead["FirstName"] for lead in account.leads().values()} == {"new"}
+
+
+@pytest.mark.parametrize("way", ["retry", "load"])
+def test_a_mended_row_is_another_one_where_duplicates_are_kept(
+    leads: Leads, home: Path, account: Account, way: str
+) -> None:
+    """Its neighbour with the same phone was delivered: that says nothing about it."""
+    mapping = SIMPLE.replace('FirstName = "Name"', 'FirstName = "Name"\nZipCode = "Zip"')
+    write(home / "simple.toml", mapping + '[policy]\nduplicates_in_file = "keep"\n')
+    path = write_csv(home / "k.csv", [["Phone", "Name", "Zip"], [phone(1), "Ann", "94107"], [phone(1), "Bob", "XX"]])
+    first = load(leads, path, account)
+    assert first.fates == {2: "accepted", 3: "invalid/bad_zip"}
+    rejected = Path(first.json["rejected"][0])
+    mended = write(home / "mended.csv", rejected.read_text(encoding="utf-8-sig").replace("XX", "94107"))
+    second = go_on(leads, "retry", account, "--mended", mended) if way == "retry" else load(leads, mended, account)
+    assert set(second.fates.values()) == {"accepted"}
+    assert account.see("state")["leads"] == 2
+    assert set(load(leads, mended, account).fates.values()) == {"skipped/already_loaded"}
+
+
+def test_searches_that_were_killed_go_on(leads: Leads, home: Path, account: Account) -> None:
+    """They take no lock, so nobody else gives up on them; a resume of theirs does."""
+    account.insert(phone(1), ClientId="C-1")
+    write(
+        home / "s.toml",
+        'operation = "LeadOperations.SearchLead"\n[fields]\nSearchField = { value = "ClientId" }\nIdentifier = "Id"\n',
+    )
+    path = write_csv(home / "s.csv", [["Id"], ["C-1"], ["C-2"]])
+    first = leads("load", path, "-m", "s.toml", "--json", env=account.env)
+    with sqlite3.connect(home / "state.db") as database:
+        database.execute("UPDATE sends SET state = 'sending', status = NULL WHERE row = 2")
+    result = go_on(leads, "resume", account)
+    assert (result.code, set(result.fates.values())) == (0, {"accepted/found", "accepted/not_found"})
+    assert first.json["run_id"] == result.json["run_id"]
+
+
+def test_explain_asks_the_journal_of_the_run(leads: Leads, home: Path, simple: Path, account: Account) -> None:
+    """Another database would say that nothing was ever sent."""
+    first = load(leads, simple, account)
+    told = leads("explain", first.json["run_id"], "--row", 2, "--state", f"sqlite:///{home / 'other.db'}")
+    assert told.code == 2
+    assert "knows nothing of run" in told.err
+
+
+def test_a_lead_that_is_not_there_is_no_proof_where_sending_again_may_ring(
+    leads: Leads, home: Path, simple: Path, start_account: Callable[..., Account]
+) -> None:
+    """The same bet as after a doubt: it is not offered to a retry."""
+    account = start_account(plan={phone(3): ["false_ok"]})
+    write(home / "simple.toml", DIALING)
+    result = load(leads, simple, account, "--max-contacts", 10, "--verify", "100%")
+    assert (result.code, result.fates[5]) == (5, "unknown/false_ok")
+
+
+def test_again_does_not_send_what_is_in_doubt(
+    leads: Leads, simple: Path, start_account: Callable[..., Account]
+) -> None:
+    """It overrides the skip of what was delivered, and no doubt."""
+    account = start_account(plan={phone(1): ["stored_reset", *["http_502"] * 5]})
+    assert load(leads, simple, account).json["counts"] == {"accepted": 9, "unknown": 1}
+    again = load(leads, simple, account, "--again")
+    assert again.fates[3] == "unknown/in_doubt_elsewhere"
+    assert len([lead for lead in account.see("leads") if lead["PrimaryPhone"] == phone(1)]) == 1
+
+
+@pytest.mark.parametrize("streams", ["| true", ">&-", "2>/dev/full", "2>&-"])
+def test_whoever_does_not_listen_changes_nothing(simple: Path, account: Account, streams: str) -> None:
+    """A pipe that is gone, a full disk under the log, a closed stream: the load goes on, and its code is true."""
+    script = f"set -o pipefail; {LEADS} load {simple} -m simple.toml {streams}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], env={**os.environ, **account.env}, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert len(account.leads()) == 10

@@ -394,6 +394,7 @@ def test_a_row_that_was_under_way_claims_nothing_any_more(
     assert resumed.fates[3] == "unknown/forgotten"
     assert account.requests == before
     assert "reconcile" not in leads("show").out
+    assert "no row is in doubt" in leads("doctor", env=account.env).out
 
 
 def test_runs_that_are_sending_are_not_disturbed(leads: Leads, home: Path, loaded: Result) -> None:
@@ -405,6 +406,26 @@ def test_runs_that_are_sending_are_not_disturbed(leads: Leads, home: Path, loade
     assert "nothing was changed: try again later" in refused.err
     assert snapshot(home) == before
     assert leads("forget", ADA).code == 0
+
+
+def test_searches_and_calls_are_not_disturbed_either(leads: Leads, home: Path, loaded: Result) -> None:
+    """They take no lock, and go on beside a run."""
+    before = snapshot(home)
+    with lock.beside(home / "locks", "another@http://127.0.0.1/"):
+        refused = leads("forget", ADA)
+    assert refused.code == 6
+    assert "a search or a call by hand is under way; nothing was changed" in refused.err
+    assert snapshot(home) == before
+    assert leads("forget", ADA).code == 0
+
+
+def test_a_call_is_forgotten_like_a_row(leads: Leads, home: Path, account: Account) -> None:
+    """No file of the user's has held it."""
+    called = leads("call", "InsertLead", f"PrimaryPhone={ADA}", "Campaign=Demo", "FirstName=Adamarlow", env=account.env)
+    assert called.code == 0
+    told = leads("forget", ADA, "--json").json
+    assert (sum(told["runs"].values()), told["accepted"], told["sources"], told["still_in"]) == (1, 1, [], [])
+    assert traces(home, ADA, "Adamarlow") == []
 
 
 # Once more

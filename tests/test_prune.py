@@ -206,6 +206,15 @@ def test_runs_of_an_account_that_is_being_sent_to_stay(
     assert rows_in(home)["sends"] == 2
 
 
+def test_while_a_search_is_under_way_the_runs_of_its_account_stay(leads: Leads, home: Path, loaded: Result) -> None:
+    """It takes no lock, and may have begun long ago."""
+    scope = json.loads((loaded.folder / "manifest.json").read_text())["scope"]
+    with lock.beside(home / "locks", scope):
+        told = leads("prune", "--older-than", "90d", "--json").json
+    assert (told["runs"], [kept["why"] for kept in told["kept"]]) == ([], ["a search or a call by hand is under way"])
+    assert leads("prune", "--older-than", "90d", "--json").json["runs"] == [loaded.json["run_id"]]
+
+
 def test_a_run_with_another_journal_stays(leads: Leads, home: Path, loaded: Result) -> None:
     """Whether its rows are in doubt is written there."""
     told = leads("prune", "--older-than", "90d", "--state", f"sqlite:///{home / 'other.db'}", "--json").json
@@ -238,7 +247,7 @@ def test_who_was_forgotten_stays_so(leads: Leads, account: Account, listed: Path
 def test_a_folder_that_can_not_be_removed_is_named(
     leads: Leads, home: Path, monkeypatch: pytest.MonkeyPatch, loaded: Result
 ) -> None:
-    """In one line; what the ledger knows of its run is still there, and goes the next time."""
+    """In one line; it is no run any more, and what the ledger knows of it goes the next time."""
 
     def refused(path: Path, **_: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
@@ -248,6 +257,7 @@ def test_a_folder_that_can_not_be_removed_is_named(
         told = leads("prune", "--older-than", "90d")
     assert told.code == 70
     assert f"{loaded.folder}: can't be removed: Permission denied" in told.err
+    assert folder.all_runs(home / "runs") == []
     assert rows_in(home)["sends"] == 2
     leads("prune", "--older-than", "90d")
     assert rows_in(home) == NONE_LEFT
@@ -280,7 +290,7 @@ def test_space_is_given_back(tmp_path: Path, rows: int) -> None:
     told = prune.prune(tmp_path / "runs", state, NOW - timedelta(days=90))
     assert (told.runs, told.rows) == (["old"], rows)
     assert told.bytes == size - statedb.size_bytes(state) > 0.9 * size
-    assert [len(records.accepted(state, run_id)) for run_id in ("old", "new")] == [0, 10]
+    assert [records.count_accepted(state, run_id) for run_id in ("old", "new")] == [0, 10]
 
 
 def test_while_somebody_sends_the_space_is_kept_for_later(tmp_path: Path) -> None:

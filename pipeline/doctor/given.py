@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import httpx
 
-from pipeline import mapping, mappings, settings
+from pipeline import after, mapping, mappings, settings
 from pipeline.doctor.visit import Finding, Visit, bad, ok, warn
 from pipeline.mapping import MappingFile
 from pipeline.model import UserError
@@ -38,6 +38,7 @@ def mapping_read(visit: Visit) -> Finding:
     """Whether the mapping can be read. Its vendor is looked at from here on, and its constant campaign asked about."""
     try:
         found, path, _ = mappings.read(visit.asked.mapping or "", None)
+        after.check(found, path.name)
         operation = mapping.operation_of(found, path.name)
     except UserError as error:
         return bad(str(error), "mend it, or name another with -m", 2)

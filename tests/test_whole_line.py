@@ -1,0 +1,410 @@
+"""The whole line, file to report, against a vendor that goes wrong in whatever way and order: what always holds."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import TOKEN, phone, write, write_csv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scripted import (
+    CREDENTIALS,
+    LATE,
+    LOST_REPLIES,
+    NEVER_TAKEN,
+    NO_REPLIES,
+    NO_SEARCHES,
+    REFUSALS,
+    SETTLE_SECONDS,
+    TIMEOUT_SECONDS,
+    Clock,
+    CrashError,
+    End,
+    Script,
+    Vendor,
+)
+
+from pipeline import mapping, run, screen
+from pipeline.job import Job, Summary, World
+from pipeline.people import Consent
+from pipeline.settings import Settings
+
+# --- What a run starts from ---
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the file, and what its requests will meet."""
+
+    phone: str
+    client_id: str
+    script: Script
+
+
+@dataclass(frozen=True)
+class Story:
+    """One file, one mapping, one account, and all that goes wrong."""
+
+    lines: Sequence[Line]
+    mapping: str
+    doubts_end: bool  # where searches work, a row in doubt is found, or is known not to be there and goes again
+    there_before: Sequence[tuple[str, str]]  # (phone, campaign) of leads
+    suppressed: Sequence[str]
+    late_seconds: float  # until a lead is stored whose caller has given up
+    end: tuple[End, int] | None
+    settings: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
+INSERT = """
+operation = "InsertLead"
+unmapped = "ignore"
+[fields]
+PrimaryPhone = "Phone"
+Campaign = {{ value = "Spring" }}
+DuplicatesCheck = {{ value = "{check}" }}
+Notes = "Notes"
+{client_id}
+[policy]
+duplicates_in_file = "{duplicates}"
+dialing = "{dialing}"
+suppress = "{suppress}"
+{more}
+"""
+UPDATE = """
+operation = "UpdateLead"
+unmapped = "ignore"
+[fields]
+SearchField = {{ value = "{by}" }}
+Identifier = "{column}"
+Notes = "Notes"
+[policy]
+duplicates_in_file = "{duplicates}"
+"""
+HANDLES = {  # kind of ClientId → mapping, policy, values
+    "key": ("", "", st.just("")),
+    "none": ("", 'client_id = "none"', st.just("")),
+    "own": ('ClientId = "Id"', "", st.just("C-{row}")),
+    "shared": ('ClientId = "Id"', "", st.sampled_from(["C-1", "C-2", ""])),
+}
+DUPLICATES = st.sampled_from(["first", "last", "error", "keep"])
+BEFORE_A_SETTLE = st.sampled_from([0.1 * SETTLE_SECONDS, 0.9 * SETTLE_SECONDS])
+BEFORE_TWO = BEFORE_A_SETTLE | st.just(1.9 * SETTLE_SECONDS)
+INTERRUPTED = st.tuples(st.just(End.SIGNAL), st.integers(1, 40))
+KILLED = st.tuples(st.sampled_from(End), st.integers(1, 40))
+
+
+def usually(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
+    """The first value as often as all the others together."""
+    return st.sampled_from([usual] * len(others) + list(others))
+
+
+@st.composite
+def scripts(draw: st.DrawFn) -> st.SearchStrategy[Script]:
+    """Scripts of one account. Refused credentials end a run early and dead searches settle nothing: so not always."""
+    kinds = [LATE, LOST_REPLIES, NO_REPLIES, NEVER_TAKEN, REFUSALS, *([CREDENTIALS] * draw(usually(0, 0, 1)))]
+    return st.builds(
+        Script,
+        writes=st.lists(st.one_of(*map(st.sampled_from, kinds)), max_size=4),
+        searches=st.lists(st.sampled_from(NO_SEARCHES), max_size=draw(usually(0, 3))),
+        seconds=st.sampled_from([0.1, 1.0, 20.0]),
+    )
+
+
+@st.composite
+def files(draw: st.DrawFn, client_ids: st.SearchStrategy[str], phones: int) -> list[Line]:
+    """Rows of a file: many, since they cost little beside the run itself."""
+    valid = st.integers(0, phones - 1).map(phone)
+    spelled = valid.map(lambda digits: f"+1 ({digits[:3]}) {digits[3:6]}-{digits[6:]}")
+    cells = st.one_of(valid, valid, spelled, st.sampled_from(["", "555", "no phone"]))
+    rows = draw(st.integers(1, 24))
+    return draw(st.lists(st.builds(Line, cells, client_ids, draw(scripts())), min_size=rows, max_size=rows))
+
+
+@st.composite
+def limits(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "rate": draw(usually(0, 20)),
+        "concurrency": draw(st.integers(1, 8)),
+        "attempts": draw(st.integers(1, 5)),
+        "max_errors": draw(usually("100%", "20%", "1")),
+    }
+
+
+ANY_CHECK = st.sampled_from("0123")
+SELDOM = usually(False, True)
+
+
+@st.composite
+def inserts(
+    draw: st.DrawFn,
+    *,
+    checks: st.SearchStrategy[str] = ANY_CHECK,
+    duplicates: st.SearchStrategy[str] = DUPLICATES,
+    phones: int = 24,
+    late: st.SearchStrategy[float] = BEFORE_TWO,
+    ends: st.SearchStrategy[tuple[End, int]] = INTERRUPTED,
+    again: st.SearchStrategy[bool] = SELDOM,
+) -> Story:
+    """Leads to insert."""
+    check, mode, handle = draw(checks), draw(duplicates), draw(usually("key", "own", "shared", "none"))
+    dialing, resend = draw(usually("import-only", "immediate")), draw(usually("", "true", "false"))
+    client_id, policy, client_ids = HANDLES[handle]
+    suppressed = draw(st.lists(st.integers(0, phones - 1).map(phone), max_size=2))
+    text = INSERT.format(
+        check=check,
+        client_id=client_id,
+        duplicates=mode,
+        dialing=dialing,
+        suppress="suppressed.csv" if suppressed else "none",
+        more="\n".join([policy, f"resend_unfound = {resend}" if resend else ""]),
+    )
+    may_go_again = resend == "true" or (not resend and (check, dialing) != ("1", "immediate"))
+    can_be_found = handle == "key" or (handle == "own" and mode != "keep")
+    return Story(
+        lines=draw(files(client_ids, phones)),
+        mapping=text,
+        doubts_end=may_go_again and can_be_found,
+        there_before=draw(
+            st.lists(st.tuples(st.integers(0, phones).map(phone), usually("Spring", "Autumn")), max_size=5)
+        ),
+        suppressed=suppressed,
+        late_seconds=draw(late),
+        end=draw(st.none() | st.none() | ends),
+        settings=draw(limits()),
+        options={"again": draw(again), "limit": draw(st.none() | st.none() | st.integers(0, 24))},
+    )
+
+
+@st.composite
+def updates(draw: st.DrawFn, *, duplicates: st.SearchStrategy[str] = DUPLICATES, phones: int = 24) -> Story:
+    """Changes to leads, most of which are there."""
+    by, column = draw(st.sampled_from([("ClientId", "Id"), ("Phone", "Phone")]))
+    return Story(
+        lines=draw(files(st.integers(0, phones - 1).map("old-{}".format), phones)),
+        mapping=UPDATE.format(by=by, column=column, duplicates=draw(duplicates)),
+        doubts_end=True,
+        there_before=[(phone(number), "Spring") for number in range(phones * 3 // 4)],
+        suppressed=[],
+        late_seconds=draw(BEFORE_TWO),
+        end=draw(st.none() | st.none() | INTERRUPTED),
+        settings=draw(limits()),
+        options={},
+    )
+
+
+ANYTHING = st.one_of(inserts(), inserts(), updates())
+
+
+# --- The run ---
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one load of the file ended."""
+
+    summary: Summary
+    rows: list[dict[str, Any]]
+
+    def with_status(self, *statuses: str) -> list[int]:
+        return [row["row"] for row in self.rows if row["status"] in statuses]
+
+
+class Account:
+    """A file, a run folder and a vendor, under a name of its own in the state database."""
+
+    def __init__(self, story: Story, folder: Path) -> None:
+        self.story, self.folder = story, folder
+        self.clock = Clock()
+        lines = dict(enumerate(story.lines, start=2))
+        cells = [(line.phone, line.client_id.format(row=row), str(row)) for row, line in lines.items()]
+        self.file = write_csv(folder / "leads.csv", [("Phone", "Id", "Notes"), *cells])
+        write(folder / "suppressed.csv", "\n".join(["Phone", *story.suppressed]))
+        self.vendor = Vendor(
+            self.clock,
+            leads=[
+                {"id": str(number), "PrimaryPhone": of, "Campaign": campaign, "ClientId": f"old-{number}", "Notes": "0"}
+                for number, (of, campaign) in enumerate(story.there_before)
+            ],
+            scripts={row: line.script for row, line in lines.items()},
+            late_seconds=story.late_seconds,
+            end=story.end,
+        )
+
+    @property
+    def state(self) -> Path:
+        """One for all accounts: to make it takes as long as to send some hundred rows."""
+        return self.folder.parent / "state.db"
+
+    def load(self) -> Ended:
+        with self.clock.moving(), screen.progress(quiet=True) as nobody:
+            summary = run.load(self._job(), World(lambda: self.vendor, self.clock.now, random.Random(3), nobody))
+        return Ended(summary, pq.read_table(summary.report).to_pylist())
+
+    def calm_down(self) -> None:
+        """From now on nothing goes wrong, and nothing is left out."""
+        self.vendor.calm_down()
+        self.story = replace(self.story, settings={**self.story.settings, "max_errors": "100%"}, options={})
+
+    def unsettled(self) -> list[int]:
+        """Rows that the journal has no outcome for."""
+        query = "SELECT row FROM sends WHERE account LIKE ? AND (state != 'settled' OR status IS NULL)"
+        with contextlib.closing(sqlite3.connect(self.state)) as database:
+            return [row for (row,) in database.execute(query, [f"{self.folder.name}@%"])]
+
+    def _job(self) -> Job:
+        return Job(
+            command="load",
+            files=(self.file,),
+            mapping=mapping.parse(self.story.mapping, "list.toml"),
+            mapping_path=self.folder / "list.toml",
+            mapping_text=self.story.mapping,
+            settings=Settings(
+                timeout=TIMEOUT_SECONDS,
+                settle=SETTLE_SECONDS,
+                runs=self.folder / "runs",
+                state=f"sqlite:///{self.state}",
+                dialedin_token=TOKEN,
+                dialedin_accid=self.folder.name,
+                **self.story.settings,
+            ),
+            consent=Consent(max_contacts=1000, dial_non_callables=False),
+            **self.story.options,
+        )
+
+
+Open = Callable[[Story], Account]
+
+
+@pytest.fixture(scope="module")
+def account_of(tmp_path_factory: pytest.TempPathFactory) -> Open:
+    """The account of a story, in a folder of its own."""
+    numbers = itertools.count()
+    folder = tmp_path_factory.mktemp("accounts")
+    return lambda story: Account(story, folder / f"account-{next(numbers)}")
+
+
+# --- What always holds ---
+
+
+def examples(number: int) -> settings:
+    return settings(max_examples=number, deadline=None)
+
+
+@examples(12)
+@given(ANYTHING)
+def test_every_row_is_reported_once_and_the_counts_add_up(account_of: Open, story: Story) -> None:
+    """Each row of the file is in the report once, and the rows read are the sum of all outcomes."""
+    ended = account_of(story).load()
+    assert [row["row"] for row in ended.rows] == list(range(2, len(story.lines) + 2))
+    assert ended.summary.rows_read == len(ended.rows) == sum(ended.summary.counts.values())
+    assert Counter(row["status"] for row in ended.rows) == ended.summary.counts
+
+
+@examples(12)
+@given(ANYTHING)
+def test_what_is_accepted_is_stored(account_of: Open, story: Story) -> None:
+    """A row that is reported as accepted is in the account; if it was inserted, once."""
+    account = account_of(story)
+    accepted = account.load().with_status("accepted")
+    account.vendor.let_all_arrive()
+    stored = [account.vendor.stored[row] for row in accepted]
+    assert all(stored)
+    assert "UpdateLead" in story.mapping or set(stored) <= {1}
+
+
+@examples(12)
+@given(ANYTHING)
+def test_what_was_not_delivered_is_not_stored(account_of: Open, story: Story) -> None:
+    """Rows that are reported as anything but accepted and unknown have left nothing in the account."""
+    account = account_of(story)
+    ended = account.load()
+    account.vendor.let_all_arrive()
+    not_delivered = ended.with_status("failed", "rejected", "duplicate", "invalid", "skipped", "not_attempted")
+    if "UpdateLead" in story.mapping:
+        not_delivered = ended.with_status("failed", "duplicate", "invalid", "skipped", "not_attempted")
+    assert not [row for row in not_delivered if account.vendor.stored[row]]
+
+
+@examples(12)
+@given(ANYTHING)
+def test_attempts_are_requests_and_never_too_many(account_of: Open, story: Story) -> None:
+    """A row's attempts are the requests that the vendor saw, no more than are allowed, and no more at once either."""
+    account = account_of(story)
+    attempts = {row["row"]: row["attempts"] for row in account.load().rows}
+    assert +Counter(attempts) == account.vendor.requests
+    assert max(attempts.values()) <= story.settings["attempts"]
+    assert account.vendor.most_in_flight <= story.settings["concurrency"]
+
+
+@examples(12)
+@given(inserts(checks=st.just("1")))
+def test_nothing_is_stored_twice(account_of: Open, story: Story) -> None:
+    """Where the vendor stores whatever it is sent, no row is in the account twice: nothing was repeated blindly."""
+    account = account_of(story)
+    account.load()
+    account.vendor.let_all_arrive()
+    assert max(account.vendor.stored.values(), default=0) <= 1
+
+
+@examples(12)
+@given(inserts(checks=st.just("1"), late=BEFORE_A_SETTLE, ends=KILLED, again=st.just(False)))
+def test_the_same_file_again_doubles_nothing(account_of: Open, story: Story) -> None:
+    """Whatever became of the first run, be it killed, a second one does not store again what is there."""
+    account = account_of(story)
+    for _ in range(2):
+        with contextlib.suppress(CrashError):
+            account.load()
+    account.vendor.let_all_arrive()
+    assert max(account.vendor.stored.values(), default=0) <= 1
+
+
+@examples(12)
+@given(inserts(late=BEFORE_A_SETTLE, ends=KILLED, again=st.just(False)))
+def test_the_same_file_again_loses_nothing(account_of: Open, story: Story) -> None:
+    """After a second run, in which nothing goes wrong, each valid row is stored, or nobody can tell whether it is."""
+    account = account_of(story)
+    with contextlib.suppress(CrashError):
+        account.load()
+    account.calm_down()
+    for row in account.load().rows:
+        fate, stored = (row["status"], row["code"]), account.vendor.stored[row["row"]]
+        if row["status"] == "duplicate" or fate == ("skipped", "already_loaded"):
+            assert stored or row["phone"] in {lead["PrimaryPhone"] for lead in account.vendor.leads}
+        elif row["status"] == "unknown":
+            assert not story.doubts_end
+        elif row["status"] == "accepted":
+            assert stored == 1
+        else:
+            assert row["status"] == "invalid" or fate in {("skipped", "duplicate_in_file"), ("skipped", "suppressed")}
+
+
+@examples(12)
+@given(ANYTHING)
+def test_no_row_stays_sending(account_of: Open, story: Story) -> None:
+    """When a run has come to its end, the journal has an outcome for every row that was sent."""
+    account = account_of(story)
+    account.load()
+    assert account.unsettled() == []
+
+
+@examples(12)
+@given(inserts(duplicates=st.just("keep"), phones=4) | updates(duplicates=st.just("keep"), phones=4))
+def test_requests_for_one_phone_or_lead_go_one_by_one_in_order(account_of: Open, story: Story) -> None:
+    """No two requests are under way for one phone or ClientId, be they searches; its rows go in the file's order."""
+    account = account_of(story)
+    account.load()
+    assert account.vendor.overlaps == set()
+    for subject in {subject for _, subjects in account.vendor.order for subject in subjects}:
+        rows = [row for row, subjects in account.vendor.order if subject in subjects]
+        assert rows == sorted(rows)
