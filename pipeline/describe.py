@@ -13,7 +13,7 @@ from pipeline.model import UserError
 from pipeline.retries import CASES, Duplicates, follows
 from pipeline.screen import print_json, wide
 from schemas.catalogue import CATALOGUE
-from schemas.spec import Field, Grade, Operation, Verdict
+from schemas.spec import AnyBeside, Field, Grade, OnlyWhen, Operation, RequiredWhen, Rule, Together, Verdict
 
 
 def operations(name: str | None, *, as_json: bool) -> None:
@@ -52,6 +52,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "retries": {mode.value: dict(follows(operation, mode)) for mode in Duplicates},
         "doc": operation.doc,
         "source": operation.source,
+        "rules": rules_in_words(operation),
         "example_call": example_call(operation),
         "example_mapping": example_mapping(operation),
         "fields": [{"name": f.name, "required": f.required, "rule": _rule(f), "doc": f.doc} for f in operation.fields],
@@ -87,12 +88,31 @@ def _print_operation(operation: Operation) -> None:
     if operation.custom:
         table.add_row(f"{operation.custom.prefix}…", "", "spaces are sent as __", "custom fields of the campaign")
     out.print(table)
+    for line in rules_in_words(operation):
+        out.print(f"  {line}", markup=False)
     _print_retries(out, operation)
     out.print("\nOne call", style="bold")
     out.print(f"  {example_call(operation)}", markup=False, soft_wrap=True)
     out.print("A list", style="bold")
     for line in example_mapping(operation).splitlines():
         out.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def rules_in_words(operation: Operation) -> list[str]:
+    """The rules across fields, a line each."""
+    return [_in_words(rule) for rule in operation.rules]
+
+
+def _in_words(rule: Rule) -> str:
+    match rule:
+        case Together(fields):
+            return f"{' and '.join(fields)}: all of them or none"
+        case RequiredWhen(field, when, values):
+            return f"{field}: required where {when} is {' or '.join(values)}"
+        case OnlyWhen(field, when, values):
+            return f"{field}: only where {when} is {' or '.join(values)}"
+        case AnyBeside(fields):
+            return f"at least one field besides {' and '.join(fields)}"
 
 
 _SAMPLES = {"us_phone": "2025550142", "office_phone": "2025550143", "phone_list": "2025550143", "flag": "1"}

@@ -172,4 +172,5 @@ def test_every_operation_shows_an_example_that_is_one(leads: Leads, name: str) -
     assert call.startswith(f"leads call {name} ")
     assert all(f"{field.name}=" in call for field in CATALOGUE[name].fields if field.required)
     assert told["example_mapping"].startswith(f'operation = "{name}"')
+    assert len(told["rules"]) == len(CATALOGUE[name].rules)
     assert json.dumps(told)
