@@ -61,6 +61,9 @@ def main() -> None:
 def _our_fault(error: Exception) -> int:
     if os.environ.get("LEADS_DEBUG"):
         traceback.print_exc()
+    if type(error).__module__.startswith("pyarrow"):  # our own Parquet files are the only ones that come as far as here
+        _say(f"leads: a file of the run is damaged: {error}\nLoad the list again: what was delivered is skipped.")
+        return 70
     _say(
         f"leads: a fault of ours: {type(error).__name__}: {error}\n"
         "What was sent is in the journal; see: leads show --rebuild. LEADS_DEBUG=1 shows the traceback: report it.",

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pipeline import after, earlier, lock, mapping, outgoing, people, records, rejected, report, statedb
 from pipeline.folder import RunFolder
 from pipeline.job import StepEnd, Summary
-from pipeline.model import STORED_DIFFERENTLY, Held, Status, UserError
+from pipeline.model import STORED_DIFFERENTLY, DiskError, Held, Status, UserError
 from pipeline.sending import Sent
 from schemas.catalogue import CATALOGUE
 
@@ -86,7 +86,8 @@ def rebuild(run: RunFolder, state_url: str | None) -> None:
         raise UserError(f"run {run.run_id} ended before anything was sent: leads resume {run.run_id}")
     before: dict[str, Any] = {"exit_code": 130, "seconds": 0.0, "halted": None, "read_back": {}}
     if run.has_summary:
-        before = run.read_json("summary.json")
+        with contextlib.suppress(DiskError):  # a damaged one is made again, too
+            before = run.read_json("summary.json")
     with contextlib.ExitStack() as stack:
         ending = Ending(Status.VALID)
         if manifest["command"] != "check":

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,7 +104,10 @@ class RunFolder:
         if not path.exists():
             hint = f"; see how far it came: leads show {self.run_id} --rebuild"
             raise UserError(f"run {self.run_id} has no {name}: it did not come to its end{hint}")
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise DiskError(f"{path}: is damaged; make it again: leads show {self.run_id} --rebuild") from None
         return content
 
     def log(self, event: str, **facts: object) -> None:
@@ -230,7 +233,10 @@ def _started_at(path: Path) -> str:
 def overview(run: RunFolder) -> dict[str, Any]:
     """One line about a run: what it was, and how it ended; `exit_code` is None where it did not come to its end."""
     manifest = run.read_json("manifest.json")
-    summary = run.read_json("summary.json") if run.has_summary else {}
+    summary: dict[str, Any] = {}
+    if run.has_summary:
+        with suppress(DiskError):  # one damaged summary does not hide the other runs
+            summary = run.read_json("summary.json")
     return {
         "run_id": run.run_id,
         "command": manifest["command"],

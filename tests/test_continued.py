@@ -528,3 +528,23 @@ def test_whoever_does_not_listen_changes_nothing(simple: Path, account: Account,
     done = subprocess.run(["bash", "-c", script], env={**os.environ, **account.env}, capture_output=True, check=False)
     assert done.returncode == 0
     assert len(account.leads()) == 10
+
+
+def test_a_damaged_summary_hides_nothing(leads: Leads, simple: Path, account: Account) -> None:
+    """The run is listed, and its summary is made again."""
+    first = load(leads, simple, account)
+    (first.folder / "summary.json").write_text("{")
+    assert first.json["run_id"] in leads("runs").out
+    broken = leads("show")
+    assert broken.code == 70
+    assert "--rebuild" in broken.err
+    assert leads("show", "--rebuild", "--json").json["counts"] == {"accepted": 10}
+
+
+def test_a_damaged_part_is_named_as_such(leads: Leads, simple: Path, account: Account) -> None:
+    """It is no fault of the program."""
+    first = load(leads, simple, account, "--limit", 3)
+    next((first.folder / "parts").iterdir()).write_bytes(b"PAR1 no more PAR1")
+    result = go_on(leads, "resume", account)
+    assert result.code == 70
+    assert "damaged" in result.err
