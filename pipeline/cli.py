@@ -204,12 +204,9 @@ def resume(run: str, **given: Any) -> None:
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
-    from pipeline import continued, screen
+    from pipeline import continued
 
-    earlier, anew = _earlier(run, given)
-    with screen.progress(quiet=given["quiet"]) as watcher:
-        summary = continued.resume(earlier, anew, _world(anew.settings, watcher))
-    _finish(summary, given)
+    _go_on(continued.resume, run, given)
 
 
 @cli.command()
@@ -223,12 +220,9 @@ def reconcile(run: str, **given: Any) -> None:
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
-    from pipeline import continued, screen
+    from pipeline import continued
 
-    earlier, anew = _earlier(run, given)
-    with screen.progress(quiet=given["quiet"]) as watcher:
-        summary = continued.reconcile(earlier, anew, _world(anew.settings, watcher))
-    _finish(summary, given)
+    _go_on(continued.reconcile, run, given)
 
 
 @cli.command()
@@ -481,6 +475,15 @@ def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
     found = folder.find(_settings(given).runs, run)
     settings = resolve(_flags(given), found.read_json("manifest.json")["settings"])[0]
     return found, Given(settings, given["max_contacts"], given["dial_non_callables"], given["stale_ok"])
+
+
+def _go_on(how: Callable[[RunFolder, Given, World], Summary], run: str, given: dict[str, Any]) -> None:
+    from pipeline import screen
+
+    earlier, anew = _earlier(run, given)
+    with screen.progress(quiet=given["quiet"]) as watcher:
+        summary = how(earlier, anew, _world(anew.settings, watcher))
+    _finish(summary, given)
 
 
 def _world(settings: Settings, watcher: Progress) -> World:
