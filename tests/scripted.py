@@ -221,30 +221,25 @@ class Vendor(httpx.AsyncBaseTransport):
         if "PrimaryPhone" in form and "ClientId" in form:
             self._sent[form["ClientId"]] = row, form["PrimaryPhone"]
         self._cut_short(form)
+        self._catch_up()
         script = self.scripts.get(row, Script())
-        await asyncio.sleep(script.seconds)
-        return await self._answer(_nth(script.writes, self.requests[row]), lambda: self._store(form), form)
+        fault = _nth(script.writes, self.requests[row])
+        body = self._store(form) if fault is None or fault.stored is Stored.AT_ONCE else ""
+        try:
+            await asyncio.sleep(script.seconds)  # whoever hangs up meanwhile can't know that it is stored
+            return httpx.Response(200, text=body) if fault is None else await _ended(fault)
+        finally:
+            if fault is not None and fault.stored is Stored.LATE:
+                self._late.append((self.clock.seconds + self.late_seconds, form))
 
     async def _search(self, form: Form) -> httpx.Response:
         row, _ = self._sent[form["Identifier"]]
         self._searches[row] += 1
         script = self.scripts.get(row, Script())
+        fault = _nth(script.searches, self._searches[row])
         await asyncio.sleep(script.seconds)
-        return await self._answer(_nth(script.searches, self._searches[row]), lambda: self._found(form), form)
-
-    async def _answer(self, fault: Fault | None, work: Callable[[], str], form: Form) -> httpx.Response:
         self._catch_up()
-        body = work() if fault is None or fault.stored is Stored.AT_ONCE else ""
-        if fault is None:
-            return httpx.Response(200, text=body)
-        ending = fault.ending()
-        if isinstance(ending, httpx.TimeoutException):
-            await asyncio.sleep(TIMEOUT_SECONDS)
-        if fault.stored is Stored.LATE:
-            self._late.append((self.clock.seconds + self.late_seconds, form))
-        if isinstance(ending, Exception):
-            raise ending
-        return ending
+        return httpx.Response(200, text=self._found(form)) if fault is None else await _ended(fault)
 
     def _cut_short(self, form: Form) -> None:
         if self.end is None or self.requests.total() != self.end[1]:
@@ -306,3 +301,13 @@ class Vendor(httpx.AsyncBaseTransport):
 
 def _nth(faults: Sequence[Fault], number: int) -> Fault | None:
     return faults[number - 1] if number <= len(faults) else None
+
+
+async def _ended(fault: Fault) -> httpx.Response:
+    """What the caller gets, after it has waited for it."""
+    ending = fault.ending()
+    if isinstance(ending, httpx.TimeoutException):
+        await asyncio.sleep(TIMEOUT_SECONDS)
+    if isinstance(ending, Exception):
+        raise ending
+    return ending

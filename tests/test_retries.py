@@ -40,7 +40,7 @@ def test_every_case_has_words() -> None:
     assert list(CASES) == list(Case)
 
 
-@pytest.mark.parametrize("operation", CATALOGUE.values(), ids=str)
+@pytest.mark.parametrize("operation", CATALOGUE.values(), ids=list(CATALOGUE))
 @pytest.mark.parametrize("mode", Duplicates)
 def test_what_may_have_arrived_is_never_sent_again_blindly(operation, mode) -> None:
     """Only what changes nothing when it is repeated goes out again before someone has looked."""
