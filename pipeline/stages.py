@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -27,12 +27,12 @@ from pipeline.clean import CLEANERS_VERSION, CleanOptions
 from pipeline.delivery import micros
 from pipeline.folder import RunFolder
 from pipeline.job import Job, World
-from pipeline.mapping import MAPPING_VERSION, Plan
+from pipeline.mapping import MAPPING_VERSION, MappingFile, Plan
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.signals import InterruptedRunError
-from pipeline.source import Chunk
+from pipeline.source import Chunk, SourceOptions
 from pipeline.validate import Validator
 from pipeline.wire import check_base_url
 
@@ -130,20 +130,24 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
 
 
 def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
-    table = job.mapping.source
-    options = source.SourceOptions(
-        sheet=job.sheet or table.sheet,
-        header_row=table.header_row,
-        delimiter=table.delimiter,
-        encoding=job.encoding or table.encoding,
-        null_tokens=tuple(table.null_tokens),
-        where=job.where,
-        beside=earlier.origin(path),
-    )
+    told = source_options(job.mapping, sheet=job.sheet, encoding=job.encoding)
+    options = replace(told, where=job.where, beside=earlier.origin(path))
     inspection = source.inspect(path, options, run.spool)
     plan = _bound(job, inspection.columns)
     record = inspection.as_json() | {"path": str(path.absolute())}
     return Source(record, plan, partial(source.read, inspection, options))
+
+
+def source_options(mapping: MappingFile, *, sheet: str | None, encoding: str | None) -> SourceOptions:
+    """How the mapping says that its source is read; sheet and encoding count more where they are given."""
+    table = mapping.source
+    return SourceOptions(
+        sheet=sheet or table.sheet,
+        header_row=table.header_row,
+        delimiter=table.delimiter,
+        encoding=encoding or table.encoding,
+        null_tokens=tuple(table.null_tokens),
+    )
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
