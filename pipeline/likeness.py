@@ -22,13 +22,16 @@ _SHORT, _LONG = (
 
 
 class Likeness(NamedTuple):
-    """How like a header is to a meaning, 0 to 1; `same` where it is one of its spellings."""
+    """How like a header is to a meaning: `same` where it is one of its spellings, which is more than any slip of one.
 
-    score: float
+    `score` is from 0 to 1.
+    """
+
     same: bool
+    score: float
 
 
-NOT_LIKE = Likeness(0.0, same=False)
+NOT_LIKE = Likeness(same=False, score=0.0)
 
 
 def words(header: str) -> tuple[str, ...]:
@@ -56,11 +59,11 @@ def _spelled(
     said: tuple[str, ...], core: tuple[str, ...], bare: tuple[str, ...], spelling: tuple[str, ...], weight: float
 ) -> Likeness:
     if "".join(said) == "".join(spelling):
-        return Likeness(weight, same=True)
+        return Likeness(same=True, score=weight)
     whole = "".join(spelling)
     if whole in {"".join(core), "".join(bare), _without_neutral(said)} or sorted(core) == sorted(spelling):
-        return Likeness(weight * _NEARLY, same=True)
-    return Likeness(weight * _slip("".join(core), whole), same=False)
+        return Likeness(same=True, score=weight * _NEARLY)
+    return Likeness(same=False, score=weight * _slip("".join(core), whole))
 
 
 def _without_neutral(said: tuple[str, ...]) -> str:
@@ -82,7 +85,7 @@ def _with_more(core: tuple[str, ...], meaning: Meaning) -> Likeness:
     """Whether a spelling is among the words of a longer header."""
     said = set(core)
     weights = [weight for spelling, weight in _spellings()[meaning] if set(spelling) < said]
-    return Likeness(_MORE_WORDS * max(weights, default=0.0), same=False)
+    return Likeness(same=False, score=_MORE_WORDS * max(weights, default=0.0))
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -141,7 +142,7 @@ def _tell(suggestion: Suggestion, file: Path, output: Path | None, notes: tuple[
     if blank := [known.name for known in suggestion.missing]:
         click.echo(f"leads: fill in, in {where}: {', '.join(blank)}", err=True)
     if output is not None:
-        click.echo(f"leads: then: leads check {file} -m {output}", err=True)
+        click.echo(f"leads: then: {shlex.join(['leads', 'check', str(file), '-m', str(output)])}", err=True)
 
 
 def _as_data(suggestion: Suggestion, text: str, sampled: Sample) -> dict[str, Any]:

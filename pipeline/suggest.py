@@ -206,7 +206,7 @@ def _judged(column: Column, meaning: Meaning, name: str, like: Likeness, others:
     """The candidate, unless the header says more clearly that the column is something else."""
     own = words(column.header) == words(name)
     if own:
-        like = Likeness(1.0, same=True)
+        like = Likeness(same=True, score=1.0)
     if not like.score and (others >= POSSIBLE or not _may_be_told_by_values(column.header, meaning)):
         return
     confidence = _confidence(like, meaning.shape, column)
