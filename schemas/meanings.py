@@ -136,11 +136,10 @@ MEANINGS = (
             (
                 *("fax", "fax number", "fax 2", "fax 3", "home fax", "business fax", "other fax", "pager"),
                 *("assistant phone", "asst phone", "assistants phone", "emergency phone", "emergency contact phone"),
-                *("spouse phone", "agent phone", "owner phone", "referrer phone", "manager phone", "company phone"),
-                *("company phone number", "corporate phone", "hq phone", "company hq phone", "company main phone"),
+                *("spouse phone", "agent phone", "owner phone", "referrer phone", "manager phone"),
                 *("phone type", "phone code", "phone country code", "phone ext", "phone extension", "extension", "ext"),
                 *("phone carrier", "line type", "phone line type", "phone status", "phone valid", "phone verified"),
-                *("organization phone", "campaign phone", "tracking number", "dialed number", "account phone"),
+                *("campaign phone", "tracking number", "dialed number"),
             ),
         ),
     ),
@@ -172,7 +171,6 @@ MEANINGS = (
     ),
     Meaning(
         fields=("Address",),
-        loose=True,
         qualifiers=_OF_A_PLACE,
         tiers=(
             ("address", "street", "street address", "address line", "street line", "address street", "home address"),
@@ -190,7 +188,6 @@ MEANINGS = (
     ),
     Meaning(
         fields=("City",),
-        loose=True,
         qualifiers=_OF_A_PLACE,
         tiers=(
             ("city", "town", "city town", "locality", "city name", "municipality"),
@@ -200,11 +197,18 @@ MEANINGS = (
     Meaning(
         fields=("State",),
         shape=Shape.STATE,
-        loose=True,
         qualifiers=_OF_A_PLACE,
         tiers=(
             (
-                *("state", "state province", "state region", "state code", "state abbreviation", "state abbr"),
+                *(
+                    "state",
+                    "state province",
+                    "state region",
+                    "state region code",
+                    "state code",
+                    "state abbreviation",
+                    "state abbr",
+                ),
                 *("state name", "us state", "state province region", "state or province", "state province code"),
             ),
             ("province", "region", "st", "province state", "region state", "etat", "estado", "bundesland"),
@@ -213,7 +217,6 @@ MEANINGS = (
     Meaning(
         fields=("ZipCode",),
         shape=Shape.ZIP,
-        loose=True,
         qualifiers=_OF_A_PLACE,
         tiers=(
             (
