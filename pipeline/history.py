@@ -52,7 +52,8 @@ def _of_runs(runs: Path, operation: str) -> Iterator[tuple[str, str]]:
     for run in reversed(folder.all_runs(runs)[-_RUNS:]):
         manifest = run.read_json("manifest.json")
         took = run.has_summary and any(folder.overview(run)["counts"].get(status) for status in _TOOK)
-        if manifest["operation"] == operation and took and manifest["mapping"]["text"]:
+        loaded = manifest["command"] in ("load", "retry") and took
+        if loaded and manifest["operation"] == operation:
             yield f"{Path(manifest['mapping']['path']).name} of run {run.run_id}", manifest["mapping"]["text"]
 
 

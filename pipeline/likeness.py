@@ -49,18 +49,17 @@ def likeness(header: str, meaning: Meaning) -> Likeness:
 @cache
 def _likeness(said: tuple[str, ...], meaning: Meaning) -> Likeness:
     core = tuple(word for word in said if word not in NEUTRAL) or said
-    bare = tuple(word for word in core if word not in meaning.qualifiers) or core
-    found = [_spelled(said, core, bare, spelling, weight) for spelling, weight in _spellings()[meaning]]
-    best = max(found, default=NOT_LIKE)
-    return max(best, _with_more(bare, meaning)) if meaning.loose else best
+    best = max(_spelled(said, core, spelling, weight, meaning) for spelling, weight in _spellings()[meaning])
+    return max(best, _with_more(core, meaning)) if meaning.loose else best
 
 
 def _spelled(
-    said: tuple[str, ...], core: tuple[str, ...], bare: tuple[str, ...], spelling: tuple[str, ...], weight: float
+    said: tuple[str, ...], core: tuple[str, ...], spelling: tuple[str, ...], weight: float, meaning: Meaning
 ) -> Likeness:
     if "".join(said) == "".join(spelling):
         return Likeness(same=True, score=weight)
     whole = "".join(spelling)
+    bare = [word for word in core if word not in meaning.qualifiers or word in spelling]
     if whole in {"".join(core), "".join(bare), _without_neutral(said)} or sorted(core) == sorted(spelling):
         return Likeness(same=True, score=weight * _NEARLY)
     return Likeness(same=False, score=weight * _slip("".join(core), whole))

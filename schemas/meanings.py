@@ -69,6 +69,7 @@ SYNONYMS = MappingProxyType(
     {
         "telephone": "phone",
         "tel": "phone",
+        "telefonnummer": "phone",
         "ph": "phone",
         "phones": "phone",
         "telefono": "phone",
@@ -81,6 +82,8 @@ SYNONYMS = MappingProxyType(
         "cellular": "cell",
         "celular": "cell",
         "cellphone": "cell",
+        "cust": "customer",
+        "prov": "province",
         "no": "number",
         "nr": "number",
         "num": "number",
@@ -338,7 +341,14 @@ MEANINGS = (
             (
                 *("do not call", "dnc", "do not contact", "do not phone", "opt out", "opted out", "phone opt out"),
                 *("has opted out of phone", "call opt out", "unsubscribed", "has opted out", "do not sms"),
-                *("sms opt out", "opted out of calls", "unsubscribed from all email", "on dnc"),
+                *(
+                    "sms opt out",
+                    "has opted out phone",
+                    "phone dnc",
+                    "opted out of calls",
+                    "unsubscribed from all email",
+                    "on dnc",
+                ),
             ),
         ),
         warning="rows that are marked there are not left out by this mapping: take those people out of the list first",
