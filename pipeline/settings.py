@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     drain: float = Field(default=30, ge=0, description="seconds for calls under way to end after a signal")
     runs: Path = Field(default=Path("runs"), description="where run folders go")
     state: str = Field(default_factory=_default_state, description="state database (journal and ledger)")
+    max_file_size: ByteSize = Field(
+        default=ByteSize(10 * 10**9), gt=0, description="what a list may have, unpacked or fetched: 10GB, 500MB"
+    )
     endpoints: str | None = Field(default=None, description="where the account's differ: documented=actual, …")
     dialedin_base_url: str | None = None
     dialedin_accid: str | None = None
