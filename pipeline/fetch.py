@@ -124,12 +124,14 @@ def _file_system(address: str, shown: str) -> tuple[fsspec.AbstractFileSystem, s
     """The file system of an address, and the path in it."""
     import fsspec  # only where an address is given: it takes 60 ms
 
-    if scheme_of(address) not in fsspec.available_protocols():
-        raise UserError(f"{shown}: {scheme_of(address)}:// is not known; https://, s3:// and sftp:// are")
     try:
-        system, path = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(address))
+        fsspec.get_filesystem_class(scheme_of(address))
+    except ValueError:
+        raise UserError(f"{shown}: {scheme_of(address)}:// is not known; https://, s3:// and sftp:// are") from None
     except ImportError as error:
         raise UserError(f"{shown}: {_missing(scheme_of(address), error)}") from None
+    try:
+        system, path = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(address))
     except Exception as error:  # noqa: BLE001 SFTP connects here, and every file system has errors of its own
         raise InputError(f"{shown}: can't be fetched: {_reason(error, address)}; check the address") from None
     return system, path

@@ -148,6 +148,8 @@ def _address(argument: str) -> GivenFile:
         member = _member(fragment, argument)
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", address.partition("://")[0]) or "::" in address:
         raise UserError(f"{shown}: that is no address; write https://…, s3://…, sftp://… or the path of a file")
+    if "@" in (member or ""):
+        raise UserError(f"{shown}: it has an @ after a #; in a password, write %23 for # and %40 for @")
     if scheme_of(address) in {"file", "local"}:
         raise UserError(f"{shown}: name the file by its path, without {scheme_of(address)}://")
     if scheme_of(address) in _IN_THE_CLEAR and not is_loopback(_host(address)):
@@ -181,7 +183,7 @@ def redacted(place: str) -> str:
         return place
     scheme, _, rest = place.partition("://")
     head = re.split(r"[?#]", rest, maxsplit=1)[0]
-    if "@" in rest and "/" not in head:  # a password may hold ? and #: then nobody can tell where the host begins
+    if "@" in rest[len(head) :]:  # a password may hold ? and #: then nobody can tell where the host begins
         return f"{scheme.rpartition('::')[2]}://…"
     hidden = "?…" if len(head) < len(rest) else ""
     return f"{scheme.rpartition('::')[2]}://{head.rpartition('@')[2]}{hidden}"

@@ -138,7 +138,7 @@ def inspect(
     called = options.called or plain(str(path))
     with _named(called):
         look = _settled(path, (lambda _: None) if options.is_whole else pause)
-        content = unpack.content(path, options.member, spool_dir, called, options.most_bytes)
+        content = unpack.content(path, options.member, spool_dir, options.most_bytes)
         try:
             inspected = _inspected(content, options, spool_dir)
         except BaseException:
@@ -214,8 +214,8 @@ def _look(path: Path) -> _Look:
 def _settled(path: Path, pause: Callable[[float], None]) -> _Look:
     """Size and time of a regular file that is not empty and that nobody is seen to write."""
     if not path.exists():
-        gone = f"it is a link to {plain(str(path.readlink()))}, and" if path.is_symlink() else "there"
-        raise InputError(f"{gone} is no such file; check the path")
+        link = f"it is a link to {plain(str(path.readlink()))}, and " if path.is_symlink() else ""
+        raise InputError(f"{link}there is no such file; check the path")
     if path.is_dir():
         raise InputError("it is a folder; name the lists in it, or all of them by a pattern such as '*.csv'")
     if not stat.S_ISREG(path.stat().st_mode):

@@ -47,13 +47,13 @@ class Content:
             self.path.unlink(missing_ok=True)
 
 
-def content(path: Path, member: str | None, spool_dir: Path, called: str, most: int = MOST_BYTES) -> Content:
-    """The list that a file is or holds. `called` is what its user calls the file.
+def content(path: Path, member: str | None, spool_dir: Path, most: int = MOST_BYTES) -> Content:
+    """The list that a file is or holds.
 
     Raises InputError where it is damaged, protected, has more than `most` bytes unpacked or is a bomb; where an archive
     has several files and none is named; and where one is named that is not there. DiskError where it can't be written.
     """
-    unpacking = _Unpacking(member, spool_dir, called, most)
+    unpacking = _Unpacking(member, spool_dir, most)
     found = Content(path, _kind(path))
     try:
         while found.kind in _PACKED:
@@ -81,7 +81,6 @@ class _Unpacking:
 
     member: str | None
     spool_dir: Path
-    called: str
     most: int
 
     def opened(self, packed: Content) -> Content:
@@ -104,7 +103,7 @@ class _Unpacking:
         if packed.member is not None:
             raise InputError("it holds an archive in an archive; unpack it yourself, and name the list")
         with _damage_told("a ZIP archive"), zipfile.ZipFile(packed.path) as archive:
-            entry = _chosen(_lists(archive), self.member, self.called)
+            entry = _chosen(_lists(archive), self.member)
             _refuse_unreadable(entry)
             with archive.open(entry) as file:
                 return self._written(_entry_blocks(file), packed), entry.filename
@@ -180,7 +179,7 @@ def _is_litter(name: str) -> bool:
     return name.startswith("__MACOSX/") or last.lower() in _LITTER or last.startswith("._")
 
 
-def _chosen(entries: Sequence[zipfile.ZipInfo], member: str | None, called: str) -> zipfile.ZipInfo:
+def _chosen(entries: Sequence[zipfile.ZipInfo], member: str | None) -> zipfile.ZipInfo:
     """The file meant: the only one, or the one of that name, with or without its folders."""
     if not entries:
         raise InputError("the archive holds no file; pack it again")
@@ -191,8 +190,8 @@ def _chosen(entries: Sequence[zipfile.ZipInfo], member: str | None, called: str)
         found = named or [entry for entry in entries if PurePosixPath(entry.filename).name == member]
         fault = f"{len(found) or 'none'} of its files {'is' if not found else 'are'} called {plain(member)}"
     if len(found) != 1:
-        archive, example = called.removesuffix(f"#{plain(member or '')}"), plain(entries[0].filename)
-        raise InputError(f"{fault}; name one after a #, as in '{archive}#{example}'. It holds {_listed(entries)}")
+        example = plain(entries[0].filename)
+        raise InputError(f"{fault}; name one after a #, as in 'FILE#{example}'. It holds {_listed(entries)}")
     return found[0]
 
 
