@@ -171,8 +171,11 @@ def cli() -> None:
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
 
+    FILE is CSV, a workbook or Parquet, compressed or not; a pattern; - for standard input; https://, s3:// or sftp://.
+
     \b
     leads load leads.csv -m generic
+    leads load 'leads.zip#may.csv' -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
     from pipeline import run, screen
@@ -401,9 +404,9 @@ def doctor(campaigns: tuple[str, ...], mapping: str | None, **given: Any) -> Non
     """
     from pipeline import doctor, screen
     from pipeline.delivery import utc_now
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport
 
-    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: AiohttpTransport(connections=1), utc_now)
+    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: PooledTransport(connections=1), utc_now)
     sys.exit(screen.doctor(doctor.examine(asked), as_json=given["as_json"]))
 
 
@@ -494,13 +497,14 @@ def _world(settings: Settings, watcher: Progress) -> World:
 
     from pipeline.delivery import utc_now
     from pipeline.job import World
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport, new_loop
 
     return World(
-        transport=lambda: AiohttpTransport(connections=settings.concurrency),
+        transport=lambda: PooledTransport(connections=settings.concurrency),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=watcher,
+        new_loop=new_loop,
     )
 
 
