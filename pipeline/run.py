@@ -85,11 +85,11 @@ class Line:
     @contextmanager
     def locked(self, run: RunFolder) -> Iterator[None]:
         """Holds the account while the run lasts; nothing that it spooled outlasts it."""
-        try:
-            with stages.locked(self.job, run, self.state, self.world):
+        with stages.locked(self.job, run, self.state, self.world):
+            try:
                 yield
-        finally:
-            run.remove_spool()
+            finally:
+                run.remove_spool()
 
     def load(self, run: RunFolder) -> Summary:
         """The whole line, from the source to the summary."""
