@@ -34,6 +34,7 @@ def local(given: GivenFile, run: RunFolder, number: int, most: int) -> Path:
         return Path(given.place)
     path = run.kept(number)
     if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         with replacing(path) as file:
             file.writelines(_bounded(_blocks(given), most, given.shown))
     return path

@@ -52,10 +52,8 @@ class RunFolder:
         return path
 
     def kept(self, source: int) -> Path:
-        """Where what comes once is kept, of the source of this number; its folder is made when asked for."""
-        folder = self.path / "kept"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder / f"{source:03d}"
+        """Where what comes once is kept, of the source of this number."""
+        return self.path / "kept" / f"{source:03d}"
 
     @property
     def has_summary(self) -> bool:

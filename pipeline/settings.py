@@ -24,6 +24,7 @@ from schemas.catalogue import CATALOGUE
 from schemas.spec import Credential, Operation, Vendor
 
 FILE = Path("leads.toml")
+MAX_FILE_SIZE = 10 * 10**9  # bytes: more than any list of people has
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
 _VENDORS = ("dialedin_", "dialogtech_")
@@ -50,7 +51,7 @@ class Settings(BaseSettings):
     runs: Path = Field(default=Path("runs"), description="where run folders go")
     state: str = Field(default_factory=_default_state, description="state database (journal and ledger)")
     max_file_size: ByteSize = Field(
-        default=ByteSize(10 * 10**9), gt=0, description="what a list may have, unpacked or fetched: 10GB, 500MB"
+        default=ByteSize(MAX_FILE_SIZE), gt=0, description="what a list may have, unpacked or fetched: 10GB, 500MB"
     )
     endpoints: str | None = Field(default=None, description="where the account's differ: documented=actual, …")
     dialedin_base_url: str | None = None

@@ -32,6 +32,7 @@ from pipeline.files import plain
 from pipeline.header import REJECTED_COLUMNS, Header, find_header
 from pipeline.model import InputError, UserError
 from pipeline.rows import DISAGREE, Batch, Layout, RaggedRow, batches, is_blank
+from pipeline.settings import MAX_FILE_SIZE
 from pipeline.sniff import SNIFF_BYTES
 from pipeline.unpack import Content
 
@@ -64,7 +65,7 @@ class SourceOptions:
     beside: parquet.Beside | None = None
     member: str | None = None
     called: str | None = None
-    most_bytes: int = unpack.MOST_BYTES
+    most_bytes: int = MAX_FILE_SIZE
     is_whole: bool = False
 
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from pipeline.files import plain
 from pipeline.model import DiskError, InputError
+from pipeline.settings import MAX_FILE_SIZE
 from pipeline.sniff import SNIFF_BYTES, kind_of
 
-MOST_BYTES = 10 * 10**9
 _PACKED = ("gzip", "bz2", "zstd", "zip")
 _MOST_LAYERS = 3
 _BLOCK_BYTES = 1 << 20
@@ -47,7 +47,7 @@ class Content:
             self.path.unlink(missing_ok=True)
 
 
-def content(path: Path, member: str | None, spool_dir: Path, most: int = MOST_BYTES) -> Content:
+def content(path: Path, member: str | None, spool_dir: Path, most: int = MAX_FILE_SIZE) -> Content:
     """The list that a file is or holds.
 
     Raises InputError where it is damaged, protected, has more than `most` bytes unpacked or is a bomb; where an archive
