@@ -157,7 +157,7 @@ def _address(argument: str) -> GivenFile:
             f"{shown}: {scheme_of(address)}:// is not encrypted: anyone on the way could read the list, or change it; "
             "use https://, or download it yourself"
         )
-    return GivenFile(address, member, comes_once=True)
+    return GivenFile(scheme_of(address) + address[address.index("://") :], member, comes_once=True)
 
 
 def _host(address: str) -> str:

@@ -738,7 +738,7 @@ def test_any_file_system_that_fsspec_knows_is_read(
 ) -> None:
     """Archives and workbooks as well."""
     memory.pipe("/lists/two.zip", zipped({"a.csv": CONTENT, "b.csv": CONTENT}))
-    result = check(leads, "memory://lists/two.zip#b.csv")
+    result = check(leads, "Memory://lists/two.zip#b.csv")
     assert result.json["sources"] == ["two.zip#b.csv"]
     missing = check(leads, "memory://lists/gone.csv")
     assert (missing.code, "can't be fetched: nothing is there" in missing.err) == (4, True)
