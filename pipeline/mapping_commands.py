@@ -15,6 +15,7 @@ from pipeline.model import UserError
 if TYPE_CHECKING:
     from pipeline.draft import Reading
     from pipeline.sample import Sample
+    from pipeline.source import SourceOptions
     from pipeline.suggest import Candidate, Suggestion
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -42,7 +43,7 @@ def mapping() -> None:
 
 
 @mapping.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file")
 @click.option(
     "--operation",
     default="InsertLead",
@@ -60,7 +61,7 @@ def mapping() -> None:
 @click.option("--header-row", type=click.IntRange(min=0), metavar="N", help="The header's row; 0: there is none.")
 @click.option("--runs", metavar="DIR", help="Where run folders are.  [default: ./runs]")
 @_json
-def suggest(file: Path, output: Path | None, force: bool, as_json: bool, **given: Any) -> None:
+def suggest(file: str, output: Path | None, force: bool, as_json: bool, **given: Any) -> None:
     """Suggests a mapping for FILE: which column goes to which field, how sure that is, and why.
 
     \b
@@ -85,12 +86,27 @@ def suggest(file: Path, output: Path | None, force: bool, as_json: bool, **given
     sys.exit(0 if suggestion.is_decided else 1)
 
 
-def _sampled(file: Path, given: dict[str, Any], spool: Path) -> Sample:
-    from pipeline import sample
-    from pipeline.source import SourceOptions
+def _sampled(file: str, given: dict[str, Any], spool: Path) -> Sample:
+    from dataclasses import replace
 
+    from pipeline import sample
+
+    path, options = _located(file, spool)
     names = ("sheet", "encoding", "delimiter", "header_row")
-    return sample.take(file, SourceOptions(**{name: given[name] for name in names}), spool)
+    return sample.take(path, replace(options, **{name: given[name] for name in names}), spool)
+
+
+def _located(file: str, spool: Path) -> tuple[Path, SourceOptions]:
+    """The one list that FILE names, wherever it is. Raises UserError where a pattern names several."""
+    from pipeline import files, stages
+    from pipeline.folder import RunFolder
+    from pipeline.settings import resolve
+
+    found = files.find([file])
+    if len(found) > 1:
+        raise UserError(f"{file}: {len(found)} files match; name one of them")
+    settings, _ = resolve({})
+    return stages.located(found[0], RunFolder(spool), 0, settings.max_file_size)
 
 
 def _suggested(sampled: Sample, given: dict[str, Any]) -> tuple[Suggestion, tuple[str, ...]]:
@@ -119,7 +135,7 @@ def _reading(sampled: Sample) -> Reading:
     for key in ("header_row", "delimiter", "encoding"):
         if (value := getattr(options, key)) is not None:
             source[key] = value
-    return Reading(inspection.name, source, inspection.notes)
+    return Reading(inspection.called, source, inspection.notes)
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
@@ -132,7 +148,7 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         raise UserError(f"{path}: can't be written: {error.strerror or error}; give another with -o") from None
 
 
-def _tell(suggestion: Suggestion, file: Path, output: Path | None, notes: tuple[str, ...]) -> None:
+def _tell(suggestion: Suggestion, file: str, output: Path | None, notes: tuple[str, ...]) -> None:
     """On stderr, what is left to do."""
     for note in notes:
         click.echo(f"leads: {note}", err=True)
@@ -142,7 +158,7 @@ def _tell(suggestion: Suggestion, file: Path, output: Path | None, notes: tuple[
     if blank := [known.name for known in suggestion.missing]:
         click.echo(f"leads: fill in, in {where}: {', '.join(blank)}", err=True)
     if output is not None:
-        click.echo(f"leads: then: {shlex.join(['leads', 'check', str(file), '-m', str(output)])}", err=True)
+        click.echo(f"leads: then: {shlex.join(['leads', 'check', file, '-m', str(output)])}", err=True)
 
 
 def _as_data(suggestion: Suggestion, text: str, sampled: Sample) -> dict[str, Any]:
@@ -150,7 +166,7 @@ def _as_data(suggestion: Suggestion, text: str, sampled: Sample) -> dict[str, An
 
     inspection = sampled.inspection
     return {
-        "file": inspection.name,
+        "file": inspection.called,
         "operation": suggestion.operation.name,
         "decided": suggestion.is_decided,
         "confident": CONFIDENT,
@@ -173,12 +189,12 @@ def _candidate(one: Candidate) -> dict[str, Any]:
 
 @mapping.command()
 @click.argument("mapping", shell_complete=complete_mapping)
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False)
 @click.option("--operation", metavar="NAME", shell_complete=complete_operation, help="Instead of the mapping's own.")
 @_sheet
 @_encoding
 @_json
-def check(mapping: str, file: Path | None, as_json: bool, **given: Any) -> None:
+def check(mapping: str, file: str | None, as_json: bool, **given: Any) -> None:
     """Checks MAPPING: keys, fields, lengths, operation; with FILE, whether it fits that file's columns.
 
     A line for each finding. Exit code 0 where there is none, 2 where there is one. Rows are not looked at: see
@@ -200,7 +216,7 @@ def check(mapping: str, file: Path | None, as_json: bool, **given: Any) -> None:
 
 
 def _findings(
-    text: str, name: str, file: Path | None, given: dict[str, Any], spool: Path
+    text: str, name: str, file: str | None, given: dict[str, Any], spool: Path
 ) -> tuple[list[str], list[str]]:
     """(what is wrong, what else is to be known of it)."""
     from pipeline import mapping as grammar
@@ -210,8 +226,9 @@ def _findings(
     if found or file is None:
         return found, []
     parsed = grammar.parse(text, name, given["operation"])
-    options = stages.source_options(parsed, sheet=given["sheet"], encoding=given["encoding"])
-    columns = source.inspect(file, options, spool).columns
+    path, options = _located(file, spool)
+    options = stages.as_mapped(options, parsed, sheet=given["sheet"], encoding=given["encoding"])
+    columns = source.inspect(path, options, spool).columns
     offered = report.offered(columns)
     misfits = grammar.misfits(parsed, name, columns, offered)
     return misfits, [] if misfits else list(grammar.bind(parsed, name, columns, offered).notes)

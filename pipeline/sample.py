@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline import earlier, source
+from pipeline import source
 from pipeline.mapping import cells
 from pipeline.model import InputError
 from pipeline.shapes import Column, is_of_a_lead
@@ -30,7 +30,6 @@ def take(path: Path, options: SourceOptions, spool: Path) -> Sample:
 
     Raises as `source.inspect` does.
     """
-    options = replace(options, beside=earlier.origin(path))
     try:
         inspection = source.inspect(path, options, spool)
     except InputError:

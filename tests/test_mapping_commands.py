@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -106,6 +107,18 @@ def test_a_file_that_cannot_be_read_is_told(leads: Leads, home: Path) -> None:
     refused = leads("mapping", "suggest", "lost.csv")
     assert refused.code == 4
     assert "lost.csv" in refused.err
+
+
+def test_a_file_is_found_as_by_every_other_command(leads: Leads, home: Path) -> None:
+    """Compressed, or by a pattern; where that names several lists, one is to be chosen."""
+    text = "".join(",".join(row) + "\n" for row in ROWS)
+    write(home / "list.csv.gz", gzip.compress(text.encode()))
+    result = leads("mapping", "suggest", "list*", "--campaign", "Demo", "-o", "new.toml")
+    assert (result.code, result.err) == (0, "leads: then: leads check 'list*' -m new.toml\n")
+    assert leads("mapping", "check", "new.toml", "list.csv.gz").code == 0
+    write(home / "list2.csv", text)
+    refused = leads("mapping", "suggest", "list*")
+    assert (refused.code, "2 files match" in refused.err) == (2, True)
 
 
 def test_what_was_said_about_the_file_goes_into_the_mapping(leads: Leads, home: Path) -> None:
