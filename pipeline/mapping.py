@@ -58,6 +58,7 @@ class SourceTable(_Strict):
     header_row: Annotated[int, Field(ge=0)] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
+    short_rows: Literal["reject", "pad"] = "reject"
     null_tokens: list[str] = []
     clear_token: str | None = None
     date_order: Literal["mdy", "dmy", "ymd"] | None = None
@@ -206,6 +207,11 @@ def operation_of(mapping: MappingFile, name: str) -> Operation:
     return CATALOGUE[mapping.operation]
 
 
+def columns_named(mapping: MappingFile) -> frozenset[str]:
+    """The columns of a source that the mapping names, whether the file has them or not."""
+    return frozenset(column for origin in mapping.fields.values() for column in _columns_of(origin))
+
+
 def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Collection[str] = ()) -> Plan:
     """The mapping bound to a source's header. Raises UserError where a column is missing or left unmapped.
 
@@ -213,7 +219,7 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Colle
     """
     operation = operation_of(mapping, name)
     fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
-    used = {column for origin in fields.values() for column in _columns_of(origin)}
+    used = columns_named(mapping)
     _check_columns(used, headers, name)
     token = mapping.source.clear_token
     left = [h for h in headers if h not in used and h not in offered]

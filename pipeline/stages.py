@@ -137,6 +137,8 @@ def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
         delimiter=table.delimiter,
         encoding=job.encoding or table.encoding,
         null_tokens=tuple(table.null_tokens),
+        picked=mapping.columns_named(job.mapping),
+        pad_short=table.short_rows == "pad",
         where=job.where,
         beside=earlier.origin(path),
     )

@@ -354,7 +354,8 @@ def test_a_header_row_is_taken_as_given(file):
 
 def test_duplicate_headers_are_refused_by_position(file):
     """pandas would rename the second."""
-    assert refused(file("a,b,a \n1,2,3\n")) == "row 1, the header: columns 1 and 3 are both named 'a'; rename one"
+    told = "row 1, the header: columns 1 and 3 are both named 'a'; rename one, or name them by position in the mapping"
+    assert refused(file("a,b,a \n1,2,3\n")).startswith(told)
 
 
 def test_a_column_without_a_name_must_be_empty(file):
@@ -386,7 +387,7 @@ def test_columns_of_an_earlier_run_are_left_out(file):
         ("a,b\n\n,\n", "it has no rows below the header"),
         ('a,b\n1,2\n3,"x\n4,5\n', "row 3: a quoted cell is never closed"),
         ('a,b\n"1\n",2\n"a"zz,4\n', "row 3 (line 4): a quoted cell goes on after its closing quote"),
-        ('a,b\n"he said \\"hi\\"",2\n', "row 2: a quoted cell goes on"),
+        ('a,b\n"he said \\"hi\\"",2\n', "row 2: a quote within a quoted cell has a backslash before it"),
         ("a,b\n1,2\n3,\0\n", "row 3: a NUL byte"),
         ("a,b\n1,x\ry\n3,4\n", "row 2: a carriage return without a line feed"),
         ("a,b\n1\n2\n3,4\n", "2 of 3 rows don't have the 2 cells of the header"),
