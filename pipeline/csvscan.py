@@ -25,6 +25,7 @@ _HEAD_CELLS = 50_000  # of very wide records, fewer are enough
 
 _QUOTE, _LF, _CR, _ESCAPE = 0x22, 0x0A, 0x0D, 0x5C
 _OTHER = b"x"  # stands for a quote that is a character
+_PADDING_BYTES = 1 << 20  # of blanks behind a quoted cell: nobody pads so far
 _SEPARATOR_LINE = re.compile(rb'"?sep=([\t !#-~])"?(?:\r\n|\n|\r)', re.IGNORECASE)
 
 _BACKSLASH = "a quote within a quoted cell has a backslash before it; export the list with quotes doubled instead"
@@ -196,6 +197,8 @@ class Scanner:
 
     def feed(self, block: bytes) -> None:
         """Takes the next block of UTF-8 text."""
+        if len(self._tail) > _PADDING_BYTES:
+            raise InputError(f"row {self._records + 1}: endless blanks behind a quoted cell; remove them")
         raw = self._tail + block
         # What a quote means depends on what follows it and its padding: both wait for the next block.
         kept = raw.rstrip(b" \t")

@@ -134,8 +134,9 @@ def _doubts(record: Record, below: Sequence[Record]) -> tuple[tuple[str, ...], s
     if _is_of_a_lead(record.cells) or _recurs(record, below):
         hint = "; if the file has no header, set header_row = 0"
         return (f"row {record.row}, the header, looks like data{hint}",), hint
-    if below and record.filled < len(record.cells) == below[0].filled and not _is_of_a_lead(below[0].cells):
-        return (), f"; if the names are in row {below[0].row}, set header_row = {below[0].row}"
+    names = below[0] if below and record.filled < len(record.cells) == below[0].filled else None
+    if names and not _is_of_a_lead(names.cells) and not any(_NUMBER.fullmatch(cell.strip()) for cell in names.cells):
+        return (), f"; if the names are in row {names.row}, set header_row = {names.row}"
     return (), ""
 
 
@@ -168,8 +169,9 @@ def _told_apart(names: Mapping[int, str], picked: Set[str], row: int, first_colu
         if len(positions) == 1:
             continue
         numbered = {position: f"{name}[{number}]" for number, position in enumerate(positions, 1)}
-        columns = " and ".join(str(position + first_column) for position in positions)
-        told = f"row {row}, the header: columns {columns} are {'both' if len(positions) == 2 else 'all'} named {name!r}"
+        *columns, last = (str(position + first_column) for position in positions)
+        all_of = "both" if len(positions) == 2 else "all"
+        told = f"row {row}, the header: columns {', '.join(columns)} and {last} are {all_of} named {name!r}"
         if picked.isdisjoint(numbered.values()):
             raise InputError(f"{told}; rename one, or name them by position in the mapping, as in '{name}[2]'{hint}")
         if taken := [name for name in numbered.values() if name in places]:
@@ -195,7 +197,7 @@ def _is_of_a_lead(cells: Sequence[str]) -> bool:
 
 
 def _recurs(header: Record, below: Sequence[Record]) -> bool:
-    """Whether some of the names, though not all at once, stand in their columns again: then they are values."""
+    """Whether a fifth of the names, though not all at once, stand in their columns again: then they are values."""
     names = {(position, name) for position, cell in enumerate(header.cells) if (name := cell.strip())}
     again = [names.intersection((at, cell.strip()) for at, cell in enumerate(record.cells)) for record in below]
-    return any(again) and names not in again
+    return names not in again and any(5 * len(alike) >= len(names) for alike in again)

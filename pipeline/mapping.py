@@ -522,14 +522,16 @@ def _custom_fields(
     if operation.custom is None:
         raise UserError(f'mapping {name}: unmapped = "custom": {operation.name} has no custom fields')
     fields: dict[str, FieldSource] = {}
+    names = {field.casefold() for field in taken}  # a database tells no columns apart by case
     for header in headers:
         field = f"{operation.custom.prefix}{header}"
         _check_custom(operation, field, name)
         wire = operation.wire_name(field)
-        if wire in taken or wire in fields:
+        if wire.casefold() in names:
             raise UserError(
                 f"mapping {name}: column {header!r} would be sent as {wire}, which is taken; map it yourself"
             )
+        names.add(wire.casefold())
         fields[wire] = FieldSource(column=header)
     return fields
 
