@@ -398,9 +398,9 @@ def doctor(campaigns: tuple[str, ...], mapping: str | None, **given: Any) -> Non
     """
     from pipeline import doctor, screen
     from pipeline.delivery import utc_now
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport
 
-    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: AiohttpTransport(connections=1), utc_now)
+    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: PooledTransport(connections=1), utc_now)
     sys.exit(screen.doctor(doctor.examine(asked), as_json=given["as_json"]))
 
 
@@ -491,13 +491,14 @@ def _world(settings: Settings, watcher: Progress) -> World:
 
     from pipeline.delivery import utc_now
     from pipeline.job import World
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport, new_loop
 
     return World(
-        transport=lambda: AiohttpTransport(connections=settings.concurrency),
+        transport=lambda: PooledTransport(connections=settings.concurrency),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=watcher,
+        new_loop=new_loop,
     )
 
 

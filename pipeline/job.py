@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,12 +146,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a run takes from outside: transport, wall clock, randomness, and who watches."""
+    """What a run takes from outside: transport, wall clock, randomness, who watches, and what time passes in."""
 
     transport: Callable[[], httpx.AsyncBaseTransport]
     now: Callable[[], datetime]
     rng: random.Random
     progress: Progress
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,8 +270,9 @@ class Account:
         return self.folder.parent / "state.db"
 
     def load(self) -> Ended:
-        with self.clock.moving(), screen.progress(quiet=True) as nobody:
-            summary = run.load(self._job(), World(lambda: self.vendor, self.clock.now, random.Random(3), nobody))
+        with screen.progress(quiet=True) as nobody:
+            world = World(lambda: self.vendor, self.clock.now, random.Random(3), nobody, self.clock.next_loop)
+            summary = run.load(self._job(), world)
         return Ended(summary, pq.read_table(summary.report).to_pylist())
 
     def calm_down(self) -> None:
