@@ -38,6 +38,7 @@ _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
 _BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
 _CELL_BYTES = 512
 _MAX_RECORD_BYTES = 64 << 20
+_MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
 _FRESH_SECONDS = 2.0  # a file that was changed so lately is looked at twice
 _SECOND_LOOK_SECONDS = 0.1
 
@@ -291,6 +292,8 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
     if not head:
         raise InputError(f"the first record has no end within {_HEAD_BYTES:,} bytes; is this a list?")
     header = find_header(head, options.header_row, first_column, options.picked)
+    if header.width > _MAX_COLUMNS:
+        raise InputError(f"it has {header.width:,} columns, and a list has at most {_MAX_COLUMNS:,}; set delimiter")
     if not header.row:
         return header, _Place(head[0].row, head[0].start)
     record = next(record for record in head if record.row == header.row)
@@ -544,9 +547,9 @@ class _Counts:
         """What is to be told of the rows."""
         told = []
         if self.padded:
-            told.append(f"{self.padded:,} rows have too few cells, and got empty ones at the end (short_rows)")
+            told.append(f"rows that had too few cells and got empty ones at the end (short_rows): {self.padded:,}")
         if self.repeats:
-            told.append(f"{len(self.repeats):,} rows repeat the header, the first is row {self.repeats[0]}")
+            told.append(f"rows that repeat the header: {len(self.repeats):,}, the first is row {self.repeats[0]}")
         return tuple(told)
 
     def _see_last(self, batch: Batch) -> None:

@@ -121,7 +121,7 @@ def test_a_header_that_comes_again_is_pointed_out(tmp_path: Path) -> None:
     """Lists were put together with their headers left in: those rows are read as any other."""
     found, cells, _ = read(list_of(tmp_path, "Name,Phone\nAnn,1\n Name,Phone\nBob,2\nName,Phone\n"))
     assert cells[3] == (" Name", "Phone")
-    assert found.notes == ("2 rows repeat the header, the first is row 3",)
+    assert found.notes == ("rows that repeat the header: 2, the first is row 3",)
 
 
 def test_a_band_above_the_header_is_refused_with_the_row_of_the_names(tmp_path: Path) -> None:
@@ -145,6 +145,13 @@ def test_a_long_name_is_read(tmp_path: Path) -> None:
     assert inspect(list_of(tmp_path, f"{'x' * 100_000},b\n1,2\n")).columns == ("x" * 100_000, "b")
 
 
+def test_more_columns_than_a_sheet_has_are_no_list(tmp_path: Path) -> None:
+    """Each column has its cost, and nobody meant so many."""
+    assert refused(list_of(tmp_path, f"a{',' * 20_000}\n1,2\n")).startswith(
+        "it has 20,001 columns, and a list has at most"
+    )
+
+
 # --- Short rows ---
 
 SHORT = "a,b,c\n1,2,3\n4\n5,6\n7,8,9,0\n\n1,2,3\n4,5,6\n"
@@ -158,7 +165,7 @@ def test_short_rows_are_ragged_unless_the_mapping_pads_them(tmp_path: Path) -> N
     assert cells == {2: ("1", "2", "3"), 3: ("4", "", ""), 4: ("5", "6", ""), 7: ("1", "2", "3"), 8: ("4", "5", "6")}
     assert ragged == {5: ("7", "8", "9", "0")}
     assert (found.rows, found.padded_rows, found.ragged_rows, found.blank_rows) == (6, 2, 1, 1)
-    assert found.notes == ("2 rows have too few cells, and got empty ones at the end (short_rows)",)
+    assert found.notes == ("rows that had too few cells and got empty ones at the end (short_rows): 2",)
 
 
 def test_a_last_row_without_line_end_is_cut_off_and_not_padded(tmp_path: Path) -> None:
