@@ -15,6 +15,7 @@ import httpx
 
 from pipeline import mapping, settings
 from pipeline.earlier import Selection
+from pipeline.files import GivenFile
 from pipeline.mapping import MappingFile
 from pipeline.model import Status
 from pipeline.people import Consent
@@ -50,7 +51,7 @@ class Job:
     """What a run is asked to do."""
 
     command: str  # check, load, retry or call
-    files: tuple[Path, ...]  # none where `selection` says which rows
+    files: tuple[GivenFile, ...]  # none where `selection` says which rows
     mapping: MappingFile
     mapping_path: Path
     mapping_text: str
@@ -76,7 +77,7 @@ class Job:
             return Path(self.selection.run.read_json("manifest.json")["sources"][0]["name"]).stem
         if self.is_call:
             return f"call-{self.operation.name}"
-        return self.files[0].stem
+        return Path(self.files[0].name).stem
 
     @property
     def is_call(self) -> bool:

@@ -35,6 +35,7 @@ from scripted import (
 )
 
 from pipeline import mapping, run, screen
+from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.people import Consent
 from pipeline.settings import Settings
@@ -289,7 +290,7 @@ class Account:
     def _job(self) -> Job:
         return Job(
             command="load",
-            files=(self.file,),
+            files=(GivenFile(str(self.file)),),
             mapping=mapping.parse(self.story.mapping, "list.toml"),
             mapping_path=self.folder / "list.toml",
             mapping_text=self.story.mapping,
