@@ -60,6 +60,7 @@ class SourceTable(_Strict):
     header_row: Annotated[int, Field(ge=0)] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
+    short_rows: Literal["reject", "pad"] = "reject"
     null_tokens: list[str] = []
     clear_token: str | None = None
     date_order: Literal["mdy", "dmy", "ymd"] | None = None
@@ -585,14 +586,16 @@ def _custom_fields(
     if operation.custom is None:
         raise UserError(f'mapping {name}: unmapped = "custom": {operation.name} has no custom fields')
     fields: dict[str, FieldSource] = {}
+    names = {field.casefold() for field in taken}  # a database tells no columns apart by case
     for header in headers:
         field = f"{operation.custom.prefix}{header}"
         _check_custom(operation, field, name)
         wire = operation.wire_name(field)
-        if wire in taken or wire in fields:
+        if wire.casefold() in names:
             raise UserError(
                 f"mapping {name}: column {header!r} would be sent as {wire}, which is taken; map it yourself"
             )
+        names.add(wire.casefold())
         fields[wire] = FieldSource(column=header)
     return fields
 

@@ -35,6 +35,7 @@ WORDS = {
     "SourceTable.null_tokens": 'Cells that mean "not given"',
     "SourceTable.clear_token": "What a cell says whose field is to be emptied in the dialer",
     "SourceTable.date_order": "How 03/04/2027 is meant",
+    "SourceTable.short_rows": "Whether a row may lack cells at its end; pad takes them for empty",
     "SourceTable.regions": "Whose area codes may be called, such as US or CA",
     "Policy.duplicates_in_file": "Which of several rows for one lead counts",
     "Policy.overlong": "What becomes of text that is too long",

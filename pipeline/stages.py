@@ -28,7 +28,7 @@ from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
 from pipeline.job import Job, World
-from pipeline.mapping import MAPPING_VERSION, MappingFile, Plan
+from pipeline.mapping import MAPPING_VERSION, MappingFile, Plan, columns_named
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
@@ -174,6 +174,8 @@ def as_mapped(
         delimiter=table.delimiter,
         encoding=encoding or table.encoding,
         null_tokens=tuple(table.null_tokens),
+        picked=columns_named(mapping),
+        pad_short=table.short_rows == "pad",
     )
 
 
