@@ -46,7 +46,8 @@ def take(which: Take, column: pa.StringArray) -> pa.StringArray:
 def _part(which: Take, cell: str) -> str:
     phones = _phones(cell)
     if which == "first":
-        return phones[0].number if phones else cell
+        has_more = len(phones) > 1 or any(phone.extension for phone in phones)
+        return phones[0].number if has_more else cell
     if which == "second":
         return phones[1].number if len(phones) > 1 else ""
     return phones[0].extension if phones else ""
