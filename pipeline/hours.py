@@ -98,6 +98,8 @@ class Opening:
         if self.at is None:
             return "at no hour: nobody knows what time it is there, or it is never open in all of their places"
         local = self.at.astimezone(ZoneInfo(self.zone))
+        if self.at <= now:
+            return f"with the next run: it is open since {local.hour}:{local.minute:02} {self.zone}"
         hours, minutes = divmod(-(-(self.at - now) // timedelta(minutes=1)), 60)
         left = " ".join([f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes))
         return f"from {local.hour}:{local.minute:02} {self.zone}, in {left}"

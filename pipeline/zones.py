@@ -25,7 +25,7 @@ def of_area_code(area: str) -> tuple[str, ...]:
 def of_zip(zip5: str) -> tuple[str, ...]:
     """The IANA zones, sorted, of a ZIP (five digits), or of its first three where that one is not known; else ()."""
     places = _by_zip()
-    return tuple(sorted(places.zones.get(zip5) or places.zones.get(zip5[:3], ())))
+    return tuple(sorted(places.zones.get(zip5) or places.zones.get(zip5[:3]) or ()))
 
 
 def states_of_zip(zip5: str) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def states_of_zip(zip5: str) -> tuple[str, ...]:
     AA, AE and AP are the military post offices abroad.
     """
     places = _by_zip()
-    return tuple(sorted(places.states.get(zip5) or places.states.get(zip5[:3], ())))
+    return tuple(sorted(places.states.get(zip5) or places.states.get(zip5[:3]) or ()))
 
 
 @cache
