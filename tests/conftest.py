@@ -108,12 +108,12 @@ def _since_the_last_good_hour() -> timedelta:
     return now - (today if today <= now else today - timedelta(days=1))
 
 
-_BEHIND = _since_the_last_good_hour()
+LATE_BY = _since_the_last_good_hour()
 
 
 def by_day() -> datetime:
     """The clock by which commands run in tests: it is late by so much that people may be called, whenever tests run."""
-    return datetime.now(UTC) - _BEHIND
+    return datetime.now(UTC) - LATE_BY
 
 
 # --- Files ---
