@@ -56,7 +56,8 @@ def _place(area: str, zip5: str, state: str) -> Place:
     named = {*by_zip, *([state] if state in NAMES else []), *_states_of_area_code(area)}
     if MILITARY & named:
         return NOWHERE
-    found = {*zones.of_area_code(area), *(zones.of_zip(zip5) if zip5 else ())}
+    there = (zip5 and zones.of_zip(zip5)) or (state and zones.of_state(state))
+    found = {*zones.of_area_code(area), *there}
     if not found:
         return ANYWHERE
     return Place(tuple(sorted(found)), tuple(sorted(named & STATES.keys())))

@@ -37,6 +37,11 @@ def states_of_zip(zip5: str) -> tuple[str, ...]:
     return tuple(sorted(places.states.get(zip5) or places.states.get(zip5[:3]) or ()))
 
 
+def of_state(state: str) -> tuple[str, ...]:
+    """The IANA zones, sorted, of all ZIPs of a state (two letters); () where there is none."""
+    return tuple(sorted(_by_zip().zones.get(state) or ()))
+
+
 @cache
 def place_name_of_area_code(area: str) -> str:
     """What an area code is named after, such as "Washington State" or "New York, NY"; "" where nobody knows."""
@@ -47,7 +52,7 @@ def place_name_of_area_code(area: str) -> str:
 
 
 class _Places(NamedTuple):
-    """By ZIP, and by the first three digits of it."""
+    """By ZIP and by the first three digits of it; zones by state as well."""
 
     zones: Mapping[str, set[str]]
     states: Mapping[str, set[str]]
@@ -63,7 +68,8 @@ def _by_zip() -> _Places:
     for place in zipcodes.list_all():  # type: ignore[no-untyped-call]
         for prefix in (place["zip_code"], place["zip_code"][:3]):
             states[prefix].add(place["state"])
-            zones[prefix] |= {place["timezone"]} & known
+        for where in (place["zip_code"], place["zip_code"][:3], place["state"]):
+            zones[where] |= {place["timezone"]} & known
     return _Places(dict(zones), dict(states))
 
 
