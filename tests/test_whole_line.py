@@ -390,6 +390,9 @@ _ZONES = dict(zip(AREAS, ("New_York", "Denver", "Los_Angeles", "Chicago", "New_Y
 _DIALED = 'dialing = "immediate"'
 
 
+CLOSINGS = st.integers(5, 8)  # hours after START, at each of which it closes in some of them
+
+
 def spread(number: int) -> str:
     """Phones of six area codes in four zones."""
     return phone(number % len(_ZONES) * 100 + number)
@@ -404,8 +407,8 @@ def evenings(draw: st.DrawFn) -> Story:
         story,
         lines=lines,
         mapping=story.mapping.replace('dialing = "import-only"', _DIALED),
-        begins=START + timedelta(minutes=draw(st.integers(-13 * 60, 12 * 60))),
-        forbidden=(draw(st.integers(1, 9)), spread(draw(st.integers(2, len(lines) + 1)))),
+        begins=START + timedelta(hours=draw(CLOSINGS), seconds=-draw(st.integers(0, 120))),
+        forbidden=(draw(st.integers(1, 3)), spread(draw(st.integers(2, len(lines) + 1)))),
     )
 
 
