@@ -60,7 +60,8 @@ def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
             async with access.transport:
                 return await _Passes(rows, world, heard, access, written).run()
 
-    sent = asyncio.run(sending())
+    with asyncio.Runner(loop_factory=world.new_loop) as runner:
+        sent = runner.run(sending())
     rows.run.log("sent", halted=sent.halt and sent.halt.code, signal=sent.signal)
     return sent
 
@@ -78,7 +79,8 @@ def send_step(row: Outgoing, world: World, heard: Signals, access: Access) -> in
             async with access.transport:
                 return await _Passes(row, world, heard, access, written, settled=lambda _: None).row()
 
-    return asyncio.run(sending()).signal
+    with asyncio.Runner(loop_factory=world.new_loop) as runner:
+        return runner.run(sending()).signal
 
 
 def _marking(rows: Outgoing) -> Marking | None:

@@ -39,6 +39,7 @@ from scripted import (
 )
 
 from pipeline import mapping, records, run, screen, statedb
+from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.people import Consent
 from pipeline.settings import Settings
@@ -286,8 +287,9 @@ class Account:
         return self.folder.parent / "state.db"
 
     def load(self) -> Ended:
-        with self.clock.moving(), screen.progress(quiet=True) as nobody:
-            summary = run.load(self._job(), World(lambda: self.vendor, self.clock.now, random.Random(3), nobody))
+        with screen.progress(quiet=True) as nobody:
+            world = World(lambda: self.vendor, self.clock.now, random.Random(3), nobody, self.clock.next_loop)
+            summary = run.load(self._job(), world)
         return Ended(summary, pq.read_table(summary.report).to_pylist())
 
     def calm_down(self) -> None:
@@ -304,7 +306,7 @@ class Account:
     def _job(self) -> Job:
         return Job(
             command="load",
-            files=(self.file,),
+            files=(GivenFile(str(self.file)),),
             mapping=mapping.parse(self.story.mapping, "list.toml"),
             mapping_path=self.folder / "list.toml",
             mapping_text=self.story.mapping,
