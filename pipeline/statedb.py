@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -127,6 +128,19 @@ MARKS = sa.Table(
     sa.Column("hash", sa.LargeBinary, primary_key=True),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+# Numbers that calls of an account have put on do-not-call, under the same key: they outlive the runs that did it.
+DO_NOT_CALL = sa.Table(
+    "do_not_call",
+    _metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+def hashed(phone: str, key: bytes) -> bytes:
+    """16 bytes that stand for a phone of ten digits, under the key of a state database."""
+    return hashlib.blake2b(phone.encode(), key=key, digest_size=16).digest()
 
 
 class BusyError(UserError):
