@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from pipeline import after, earlier, fetch, folder, lock, mapping, records, report, settings, source, statedb
 from pipeline import prepare as preparing
 from pipeline.advice import Advice
-from pipeline.clean import CLEANERS_VERSION, CleanOptions
+from pipeline.clean import CLEANERS_VERSION
 from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
@@ -99,11 +99,14 @@ def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
 def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
     """Pass two: every row read, mapped, cleaned, validated and written into a part."""
     target = _target(job)
+    options = job.mapping.clean_options(_moment(run))
     seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
     for src in sources:
-        totals = preparing.totals(_validator(job, src), src.chunks(), totals)
+        totals = preparing.totals(Validator.of(src.plan, options), src.chunks(), totals)
     for number, src in enumerate(sources):
-        preparer = preparing.Preparer(_validator(job, src), target, seen, keys, bool(target.account), totals, advice)
+        preparer = preparing.Preparer(
+            Validator.of(src.plan, options), target, seen, keys, bool(target.account), totals, advice
+        )
         for part, chunk in enumerate(src.chunks()):
             table = _chosen(preparer.part(chunk), src)
             if table.num_rows:
@@ -111,6 +114,11 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
                 world.progress.reading(table.num_rows)
     _note(run, list(advice.notes()))
     run.remove_spool()
+
+
+def _moment(run: RunFolder) -> datetime:
+    """The moment by which a run judges what is past: its manifest's, so that it can be told again."""
+    return datetime.fromisoformat(run.read_json("manifest.json")["started_at"])
 
 
 def _note(run: RunFolder, notes: Sequence[str]) -> None:
@@ -215,11 +223,6 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
         chunks = partial(earlier.chunks, selection.run, number, record["columns"])
         sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, chunks, rows))
     return sources
-
-
-def _validator(job: Job, src: Source) -> Validator:
-    table = job.mapping.source
-    return Validator.of(src.plan, CleanOptions(date_order=table.date_order, regions=tuple(table.regions)))
 
 
 def _target(job: Job) -> Target:

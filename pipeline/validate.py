@@ -51,7 +51,7 @@ class Validator:
     def check(self, mapped: Mapped) -> Checked:
         """The mapped chunk cleaned and checked: same rows, same index."""
         frame, repairs, problems = self._clean(mapped)
-        repairs.append(mapped.cleared)
+        repairs = [mapped.taken, *repairs, mapped.cleared]
         if self.plan.policy.overlong == "truncate":
             frame, cut = _truncate(self.plan, frame)
             repairs += cut
@@ -79,13 +79,17 @@ class Validator:
 
 
 def _context_first(plan: Plan) -> list[Assignment]:
-    """Fields that others are judged by (the state for a ZIP, the search field for its value) come first."""
+    """Fields that others are judged by (the state for a ZIP, the ZIP for a callback's date) come first."""
+    by_field = {assignment.field: assignment for assignment in plan.assignments}
 
-    def looks_aside(assignment: Assignment) -> bool:
+    def depth(assignment: Assignment) -> int:
+        """How many fields stand before it, one judged by the other."""
         known = plan.operation.by_name.get(assignment.field)
-        return bool(CLEANERS[assignment.cleaner].beside or (known and known.cleaner_when))
+        judged_by = {other.field for other in CLEANERS[assignment.cleaner].beside} - {assignment.field}
+        judged_by |= {known.cleaner_when[0]} if known and known.cleaner_when else set()
+        return max((1 + depth(by_field[name]) for name in judged_by if name in by_field), default=0)
 
-    return sorted(plan.assignments, key=looks_aside)
+    return sorted(plan.assignments, key=depth)
 
 
 def _cleaners(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 from zoneinfo import available_timezones
@@ -20,18 +20,25 @@ def of_area_code(area: str) -> tuple[str, ...]:
     return _by_area_code().get(area, ())
 
 
-@cache
 def of_zip(zip5: str) -> tuple[str, ...]:
     """The IANA zones, sorted, of a ZIP (five digits), or of its first three where that one is not known; else ()."""
-    import zipcodes  # the data takes 0.2 s to load: only where a ZIP is asked for
-
-    exact: list[dict[str, str]] = zipcodes.matching(zip5)  # type: ignore[no-untyped-call]
-    near: list[dict[str, str]] = zipcodes.similar_to(zip5[:3])  # type: ignore[no-untyped-call]
-    return _known(exact) or _known(near)
+    known = _by_zip()
+    return known.get(zip5) or known.get(zip5[:_AREA], ())
 
 
-def _known(places: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
-    return tuple(sorted({place["timezone"] for place in places} & available_timezones()))
+_AREA = 3  # so many first digits of a ZIP name a part of a state
+
+
+@cache
+def _by_zip() -> Mapping[str, tuple[str, ...]]:
+    """Every ZIP, and the first three digits of every one, with their zones."""
+    import zipcodes  # the data takes a second to load: only where a ZIP is asked for
+
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for place in zipcodes.list_all():  # type: ignore[no-untyped-call]
+        for key in (place["zip_code"], place["zip_code"][:_AREA]):
+            found[key].add(place["timezone"])
+    return _known(found)
 
 
 @cache
@@ -43,4 +50,10 @@ def _by_area_code() -> Mapping[str, tuple[str, ...]]:
     for prefix, zones in TIMEZONE_DATA.items():
         if prefix.startswith(_COUNTRY) and len(prefix) > len(_COUNTRY) + 2:
             found[prefix[1:4]] |= set(zones)
-    return MappingProxyType({area: tuple(sorted(zones & available_timezones())) for area, zones in found.items()})
+    return _known(found)
+
+
+def _known(found: Mapping[str, set[str]]) -> Mapping[str, tuple[str, ...]]:
+    """Only zones of which this system knows the rules."""
+    known = available_timezones()
+    return MappingProxyType({key: tuple(sorted(zones & known)) for key, zones in found.items()})
