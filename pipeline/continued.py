@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipeline import mapping, people, records, run, source, stages
+from pipeline import mapping, people, records, rejected, run, source, stages
 from pipeline.delivery import micros
 from pipeline.earlier import Selection
 from pipeline.folder import RunFolder
@@ -30,6 +30,7 @@ class Given:
     max_contacts: int | None = None
     dial_non_callables: bool = False
     stale_ok: bool = False
+    raw_csv: bool = False  # as well as where the run had it
 
 
 def resume(earlier: RunFolder, given: Given, world: World) -> Summary:
@@ -66,10 +67,19 @@ def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_re
             return line.load(earlier)
         records.check_knows(line.state, earlier.run_id)
         records.bury(line.state, job.scope, micros(world.now()), run_id=earlier.run_id)  # reads hold no lock
+        _keep_raw_csv(job, earlier)
         if choice is Choice.OPEN:
             records.reopen(line.state, earlier.run_id)
             records.reopen_steps(line.state, earlier.run_id)
         return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
+
+
+def _keep_raw_csv(job: Job, earlier: RunFolder) -> None:
+    """Whoever makes the rejected files again, later, makes them as they were last asked for."""
+    manifest = earlier.read_json("manifest.json")
+    options = manifest["options"] | {"raw_csv": job.raw_csv}
+    if options != manifest["options"]:
+        earlier.write_json("manifest.json", manifest | {"options": options})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +130,18 @@ def _retry_job(job: Job, earlier: RunFolder, anew: Anew, given: Given) -> Job:
     consent = Consent(given.max_contacts, given.dial_non_callables)  # a new run, so a new word
     job = replace(job, command="retry", parent=earlier.run_id, consent=consent, limit=None, again=False, canary=None)
     if anew.mended is not None:
-        return replace(job, files=(anew.mended,), selection=None, sheet=None, encoding=None, where=None)
+        how: Literal["guarded", "raw"] = "raw" if _wrote_raw(manifest) else "guarded"
+        return replace(job, files=(anew.mended,), selection=None, sheet=None, encoding=None, where=None, mended=how)
     selection = Selection(earlier, anew.only)
     if not any(len(selection.rows(number)) for number in range(len(manifest["sources"]))):
         raise UserError(f"run {earlier.run_id} has no rows that are {' or '.join(anew.only)}; see: leads show")
     return replace(job, files=(), selection=selection)
+
+
+def _wrote_raw(manifest: Mapping[str, Any]) -> bool:
+    """Whether the rejected files of a run have no guards before formulas: workbooks need none."""
+    of_csv = any(rejected.is_csv(of["format"]) for of in manifest["sources"])
+    return bool(manifest["options"].get("raw_csv", False)) or not of_csv
 
 
 def _job(earlier: RunFolder, given: Given) -> Job:
@@ -154,6 +171,7 @@ def _job(earlier: RunFolder, given: Given) -> Job:
         verify=Sample.parse(options["verify"]) if options["verify"] else None,
         canary=options["canary"],
         update_all=options.get("update_all", False),
+        raw_csv=given.raw_csv or options.get("raw_csv", False),
         parent=manifest["parent"],
         selection=selection,
         fresh_at=manifest["fresh_at"],

@@ -148,6 +148,7 @@ class Plan:
     policy: Policy
     notes: tuple[str, ...] = ()
     clear_token: str | None = None
+    null_tokens: tuple[str, ...] = ()  # a cell that, trimmed, is one of them says nothing
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -226,7 +227,8 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Colle
     if token is not None:
         fields = {field: _letting_through(origin, token) for field, origin in fields.items()}
     assignments = _assignments(operation, fields, name)
-    return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token)
+    nothing = tuple(mapping.source.null_tokens)
+    return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token, nothing)
 
 
 def _with_identity(operation: Operation, fields: dict[str, FieldSource], name: str) -> dict[str, FieldSource]:
@@ -254,6 +256,7 @@ def _letting_through(origin: FieldSource, token: str) -> FieldSource:
 def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
     """The chunk's values under the vendor's names, not yet cleaned. Same index, same rows."""
     columns, problems, cleared = {}, [PROBLEMS.empty_table()], [REPAIRS.empty_table()]
+    frame = _without_tokens(plan, frame)
     for assignment in plan.assignments:
         values, misses = _values(assignment, frame)
         problems += misses
@@ -263,6 +266,18 @@ def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
             cleared.append(emptied)
         columns[assignment.field] = pd.arrays.ArrowExtensionArray(values)
     return Mapped(pd.DataFrame(columns, index=frame.index), pa.concat_tables(problems), pa.concat_tables(cleared))
+
+
+def _without_tokens(plan: Plan, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with "" in the cells that a mapped column has for nothing."""
+    if not plan.null_tokens:
+        return frame
+    tokens, columns = pa.array(plan.null_tokens, pa.string()), {}
+    for name in {column for assignment in plan.assignments for column in _columns_of(assignment.origin)}:
+        raw = cells(frame, name)
+        says_nothing = pc.is_in(pc.utf8_trim_whitespace(raw), value_set=tokens)
+        columns[name] = pd.arrays.ArrowExtensionArray(pc.if_else(says_nothing, "", raw))
+    return frame.assign(**columns)
 
 
 def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list[pa.Table]]:

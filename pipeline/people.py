@@ -163,7 +163,7 @@ def suppressed(policy: Policy, beside: Path, spool: Path) -> npt.NDArray[np.int6
     path = near if near.exists() else Path(policy.suppress)
     options = source.SourceOptions(header_row=0)
     try:
-        found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool), options)]
+        found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool))]
     except InputError as error:
         raise InputError(f"[policy] suppress: {error}") from None
     numbers = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)

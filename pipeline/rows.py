@@ -19,6 +19,7 @@ import pyarrow.csv as pv
 
 from pipeline import csvscan, decode, parquet, workbook
 from pipeline.decode import Encoding
+from pipeline.header import Ours
 from pipeline.model import InputError
 
 DISAGREE = "its quotes can be read in more than one way; open it in Excel and save it as .xlsx, or as CSV"
@@ -41,7 +42,7 @@ class Layout:
     block_bytes: int  # at least as long as the longest record
     spool: Path | None = None  # an Excel sheet as text, made by inspect; its owner removes it after the last read
     records: parquet.Records | None = None  # of a Parquet file
-    row_position: int | None = None  # of a rejected file of ours: where the rows' earlier numbers are
+    ours: Ours | None = None  # of a rejected file of ours: where it has what
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,14 +136,15 @@ def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
         header_row=table.header_row,
         delimiter=table.delimiter,
         encoding=job.encoding or table.encoding,
-        null_tokens=tuple(table.null_tokens),
         where=job.where,
         beside=earlier.origin(path),
+        mended=job.mended is not None,
+        raw=job.mended == "raw",
     )
     inspection = source.inspect(path, options, run.spool)
     plan = _bound(job, inspection.columns)
     record = inspection.as_json() | {"path": str(path.absolute())}
-    return Source(record, plan, partial(source.read, inspection, options))
+    return Source(record, plan, partial(source.read, inspection))
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:

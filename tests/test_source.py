@@ -32,7 +32,7 @@ def read(path: Path, **options):
     """(inspection, cells by row, ragged cells by row)"""
     found = inspect(path, **options)
     cells, ragged = {}, {}
-    for chunk in source.read(found, SourceOptions(**options)):
+    for chunk in source.read(found):
         assert list(chunk.frame.columns) == list(found.columns)
         assert chunk.frame.index.name == "row"
         assert chunk.frame.index.dtype == np.int64
@@ -277,13 +277,6 @@ def test_an_unknown_encoding_is_a_usage_error(file, name):
     assert caught.value.exit_code == 2
 
 
-def test_null_tokens_become_empty(file):
-    """Cells that say nothing become "", and without tokens text stays text."""
-    path = file("a,b\nNA,None\n null ,x\n")
-    assert read(path)[1] == {2: ("NA", "None"), 3: (" null ", "x")}
-    assert read(path, null_tokens=("NA", "null"))[1] == {2: ("", "None"), 3: ("", "x")}
-
-
 # --- Delimiter and header ---
 
 
@@ -453,7 +446,7 @@ def test_a_file_that_changed_after_inspection_is_refused(file):
     found = inspect(path)
     path.write_text("a,b\n1,2\n3,4\n")
     with pytest.raises(InputError, match="changed after it was inspected"):
-        next(source.read(found, SourceOptions()))
+        next(source.read(found))
 
 
 def test_the_inspection_is_json(file):
@@ -483,5 +476,5 @@ def test_real_files_are_read_or_refused_in_one_line(tmp_path):
             told = str(error)
             assert "\n" not in told  # to be refused is fine
         else:
-            chunks = source.read(found, SourceOptions())
+            chunks = source.read(found)
             assert sum(len(chunk.frame) + len(chunk.ragged) for chunk in chunks) == found.rows
