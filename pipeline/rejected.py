@@ -224,8 +224,11 @@ def _lines(form: Form, filled: Filled) -> Iterator[str]:
     if form.raw:
         columns.append(pa.repeat(pa.scalar("yes"), len(columns[0])))
     for at, line in enumerate(pc.binary_join_element_wise(*columns, form.delimiter).to_pylist()):
-        beyond = _quoted(pa.array(filled.beyond.get(at, ()), pa.string()), form.delimiter)
-        yield form.delimiter.join([line, *beyond.to_pylist()]) if at in filled.beyond else line
+        if at not in filled.beyond:
+            yield line
+            continue
+        beyond = _quoted(pa.array(filled.beyond[at], pa.string()), form.delimiter)
+        yield form.delimiter.join([line, *beyond.to_pylist()])
 
 
 def _quoted(cells: pa.Array, delimiter: str) -> pa.Array:
@@ -247,7 +250,7 @@ def _nul_notes(form: Form, tables: Iterable[pa.Table]) -> tuple[str, ...]:
         return ()
     columns = (column for table in tables for column in _filled(form, table).columns)
     cells = sum(pc.sum(pc.match_substring(column, "\0")).as_py() or 0 for column in columns)
-    return (f"{cells} cells of the rows to mend hold a NUL character: {_NUL} stands for it, in CSV",) if cells else ()
+    return (f"NUL characters, which CSV can't hold, are {_NUL} in the rows to mend: cells {cells:,}",) if cells else ()
 
 
 # --- Afterwards ---

@@ -8,12 +8,12 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -59,20 +59,53 @@ class Plan:
 
 def plan(title: str, header: Sequence[str], tables: Iterable[Filled]) -> Plan:
     """The plan for rows under this header."""
-    rows, longest, marked = 0, np.array([len(cell) for cell in header]), 0
-    width, comments = len(header), list[Mark]()
+    look = _Look(len(header), np.array([len(cell) for cell in header]))
     for table in tables:
-        longest = np.maximum(longest, [_longest(column) for column in table.columns])
+        look.add(table)
+    widths = (*np.clip(look.longest[:-1] + 2, *_WIDTHS).tolist(), _LAST_WIDTH)
+    return Plan(title, tuple(header), widths, tuple(look.comments), _notes(look.marked), look.unfit or _unnamed(title))
+
+
+@dataclass(slots=True)
+class _Look:
+    """What tables add up to."""
+
+    width: int
+    longest: npt.NDArray[np.int64]  # characters by column
+    comments: list[Mark] = field(default_factory=list)
+    rows: int = 0
+    marked: int = 0
+    lost: int = 0  # cells that XML can't hold
+
+    def add(self, table: Filled) -> None:
+        """Takes in one table."""
         told = [mark for mark in table.marks if mark.told]
-        marked += len({(mark.at, mark.place) for mark in told})
-        comments += [mark._replace(at=mark.at + rows + 2) for mark in told][: _COMMENTS - len(comments)]
-        beyond = [cell for cells in table.beyond.values() for cell in cells]
-        longest[-1] = max(longest[-1], _longest(pa.array(beyond, pa.string())))
-        width = max(width, *(len(header) + len(cells) for cells in table.beyond.values()), 0)
-        rows += len(table.columns[0])
-    unfit = _unfit(title, rows, width, int(longest.max()))
-    widths = (*np.clip(longest[:-1] + 2, *_WIDTHS).tolist(), _LAST_WIDTH)
-    return Plan(title, tuple(header), widths, tuple(comments), _notes(marked), unfit)
+        self.marked += len({(mark.at, mark.place) for mark in told})
+        self.comments += [mark._replace(at=mark.at + self.rows + 2) for mark in told[: _COMMENTS - len(self.comments)]]
+        columns = _with_beyond(table)
+        self.width = max(self.width, len(columns))
+        lengths = np.array([_longest(column) for column in columns])
+        own = len(table.columns)
+        self.longest = np.maximum(self.longest, lengths[:own])
+        self.longest[-1] = max(self.longest[-1], *lengths[own - 1 :])
+        self.lost += sum(pc.sum(pc.match_substring_regex(column, _NO_XML)).as_py() or 0 for column in columns)
+        self.rows += len(columns[0])
+
+    @property
+    def unfit(self) -> str:
+        """What a sheet can't hold of them."""
+        if self.rows + 1 > _ROWS:
+            return f"{self.rows:,} rows and a header are more than a sheet holds"
+        if self.width > _COLUMNS:
+            return f"{self.width:,} columns are more than a sheet holds"
+        if (longest := int(self.longest.max())) > _CHARACTERS:
+            return f"a cell has {longest:,} characters, and a sheet's hold {_CHARACTERS:,}"
+        return "cells hold characters that no sheet can (U+FFFE, U+FFFF)" if self.lost else ""
+
+
+def _unnamed(title: str) -> str:
+    odd = re.search(r"[\\*?:/\[\]\x00-\x1f]", title) or title[:1] == "'" or title[-1:] == "'"
+    return f"no sheet of Excel can be named {title!r}" if odd or len(title) > _TITLE else ""
 
 
 def _longest(column: pa.Array) -> int:
@@ -82,18 +115,6 @@ def _longest(column: pa.Array) -> int:
         return most
     long = column.filter(pc.greater(pc.binary_length(column), most)).to_pylist()
     return max([most, *(len(cell.encode("utf-16-le")) // 2 for cell in long)])
-
-
-def _unfit(title: str, rows: int, width: int, longest: int) -> str:
-    if rows + 1 > _ROWS:
-        return f"{rows:,} rows and a header are more than a sheet holds"
-    if width > _COLUMNS:
-        return f"{width:,} columns are more than a sheet holds"
-    if longest > _CHARACTERS:
-        return f"a cell has {longest:,} characters, and a sheet's hold {_CHARACTERS:,}"
-    if len(title) > _TITLE or re.search(r"[\\*?:/\[\]\x00-\x1f]", title) or title[:1] == "'" or title[-1:] == "'":
-        return f"no sheet of Excel can be named {title!r}"
-    return ""
 
 
 def _notes(marked: int) -> tuple[str, ...]:
@@ -183,10 +204,9 @@ def _table(table: Filled, first: int, style: int, problem: int) -> str:
     """The rows of one table, from row number `first` on."""
     columns = _with_beyond(table)
     numbers = pa.array(range(first, first + len(columns[0]))).cast(pa.string())
-    marked = Counter((mark.place, mark.at) for mark in table.marks)
     by_place: dict[int, list[int]] = {}
-    for place, at in marked:
-        by_place.setdefault(place, []).append(at)
+    for mark in table.marks:
+        by_place.setdefault(mark.place, []).append(mark.at)
     cells = [
         _cells(column, place, numbers, _styled(len(column), style, problem, by_place.get(place, ())))
         for place, column in enumerate(columns)
@@ -220,8 +240,9 @@ def _cells(column: pa.Array, place: int, numbers: pa.Array, styles: pa.Array) ->
 
 
 # What XML can't hold, or would change, is written as spreadsheets do; and so is text that looks as if it were.
-_ODD = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
-_IS_ODD = r"[\x00-\x08\x0b-\x1f\x{fffe}\x{ffff}]|_x[0-9A-Fa-f]{4}_"
+_ODD = re.compile(r"[\x00-\x08\x0b-\x1f]|_(?=x[0-9A-Fa-f]{4}_)")
+_IS_ODD = r"[\x00-\x08\x0b-\x1f]|_x[0-9A-Fa-f]{4}_"
+_NO_XML = r"[\x{fffe}\x{ffff}]"
 
 
 def _escaped(text: str) -> str:

@@ -59,11 +59,16 @@ def checked(toml: str, columns: Mapping[str, Sequence[str]], options: CleanOptio
     return judge.check(mapping.apply(judge.plan, text_frame(columns)))
 
 
-def to_mend(*records: Sequence[str] | str, ragged: Collection[int] = (), first_row: int = 2) -> pa.Table:
-    """Rows that need mending, as the report's joined with their cells; those of the `ragged` positions don't fit."""
+def to_mend(
+    *records: Sequence[str] | str, ragged: Collection[int] = (), width: int = 1, first_row: int = 2
+) -> pa.Table:
+    """Rows that need mending, as the report's joined with their cells; those of the `ragged` positions don't fit.
+
+    `width` counts the source's columns where all rows are ragged.
+    """
     rows = [(record,) if isinstance(record, str) else tuple(record) for record in records]
     loose = [at in ragged for at in range(len(rows))]
-    width = max((len(row) for row, is_loose in zip(rows, loose, strict=True) if not is_loose), default=1)
+    width = max((len(row) for row, is_loose in zip(rows, loose, strict=True) if not is_loose), default=width)
     ours = {
         "row": pa.array(range(first_row, first_row + len(rows)), pa.int64()),
         "status": pa.array(["invalid"] * len(rows), pa.string()),
