@@ -163,15 +163,14 @@ def _skeleton(planned: Plan) -> tuple[io.BytesIO, _Styles]:
         column = page.column_dimensions[get_column_letter(place)]
         column.width, column.number_format = width, "@"  # what is typed there stays text
     _put_comments(page, planned)
-    cell = page.cell(1, 1)
-    cell.number_format = "@"
-    text = cell.style_id
-    cell.fill = PatternFill("solid", fgColor=_RED)
-    problem = cell.style_id
-    cell.fill, cell.font = PatternFill("solid", fgColor=_GREY), Font(bold=True)
+    plain, red, bold = (page.cell(row, 1) for row in (1, 2, 3))  # what they are is all that is wanted of them
+    for cell in (plain, red, bold):
+        cell.number_format = "@"
+    red.fill = PatternFill("solid", fgColor=_RED)
+    bold.fill, bold.font = PatternFill("solid", fgColor=_GREY), Font(bold=True)
     made = io.BytesIO()
     book.save(made)
-    return made, _Styles(cell.style_id, text, problem)
+    return made, _Styles(bold.style_id, plain.style_id, red.style_id)
 
 
 def _put_comments(page: Any, planned: Plan) -> None:

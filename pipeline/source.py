@@ -321,9 +321,14 @@ def _inspect_csv(path: Path, options: SourceOptions) -> _Inspected:
 
 
 def _second_choice(path: Path, given: str | None) -> Encoding:
-    """The encoding of a file that is not UTF-8: of a rejected file the one given for its list, else a guess."""
+    """The encoding of a file that is not UTF-8: of a rejected file the one given for its list if it can be, or a guess.
+
+    Our own columns are in it as ASCII has them.
+    """
     if given is not None:
-        return decode.first_choice(_head(path), given)
+        chosen = decode.first_choice(_head(path), given)
+        if REJECTED_COLUMNS[0].encode(chosen.name) == REJECTED_COLUMNS[0].encode():
+            return chosen
     with path.open("rb") as file:
         return decode.detect(file)
 
