@@ -26,6 +26,8 @@ def batches(layout: Layout) -> Iterator[Batch]:
 
 def _restored(batch: Batch, ours: Ours) -> Batch:
     """The batch with every record where it belongs by now: its user may have mended ragged ones."""
+    if not len(batch.rows) and not batch.ragged:
+        return batch
     batch = _with_mended(batch, ours)
     width = batch.table.num_columns
     loose = _loose(batch.table, ours)
