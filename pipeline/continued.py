@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import fetch, files, mapping, people, records, rejected, run, source, stages
+from pipeline import fetch, files, mapping, people, records, run, source, stages
 from pipeline.delivery import micros
 from pipeline.earlier import Selection
 from pipeline.files import GivenFile
@@ -139,19 +139,13 @@ def _retry_job(job: Job, earlier: RunFolder, anew: Anew, given: Given) -> Job:
     consent = Consent(given.max_contacts, given.dial_non_callables)  # a new run, so a new word
     job = replace(job, command="retry", parent=earlier.run_id, consent=consent, limit=None, again=False, canary=None)
     if anew.mended is not None:
-        how: Literal["guarded", "raw"] = "raw" if _wrote_raw(manifest) else "guarded"
+        how: Literal["guarded", "raw"] = "raw" if manifest["options"].get("raw_csv") else "guarded"
         file = files.find([str(anew.mended)])
         return replace(job, files=file, selection=None, sheet=None, encoding=None, where=None, mended=how)
     selection = Selection(earlier, anew.only)
     if not any(len(selection.rows(number)) for number in range(len(manifest["sources"]))):
         raise UserError(f"run {earlier.run_id} has no rows that are {' or '.join(anew.only)}; see: leads show")
     return replace(job, files=(), selection=selection)
-
-
-def _wrote_raw(manifest: Mapping[str, Any]) -> bool:
-    """Whether the rejected files of a run have no guards before formulas: workbooks need none."""
-    of_csv = any(rejected.is_csv(of["format"]) for of in manifest["sources"])
-    return bool(manifest["options"].get("raw_csv", False)) or not of_csv
 
 
 def _job(earlier: RunFolder, given: Given) -> Job:

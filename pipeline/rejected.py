@@ -94,12 +94,20 @@ def write(folder: Path, stem: str, form: Form, tables: Iterable[pa.Table]) -> Wr
 def _filled(form: Form, table: pa.Table, *, guards: bool = False) -> Filled:
     """The rows with their cells under the source's header, then ours."""
     own = _own(form, table)
-    problems = table["problems"].combine_chunks()
+    problems = _advised(table["problems"].combine_chunks(), pc.list_value_length(table["ragged"]), len(own))
     if guards:
         own, problems = [guard.guarded(column) for column in own], guard.guarded(problems)
     beyond = _lay_ragged(own, table["ragged"], guards=guards)
     ours = [table["row"].combine_chunks().cast(pa.string()), table["status"].combine_chunks(), problems]
     return Filled([*own, *ours], beyond, _marks(form, table))
+
+
+def _advised(problems: pa.Array, cells: pa.ChunkedArray, width: int) -> pa.Array:
+    """What is wrong, and of rows with that many cells how they are mended here; other rows have null there."""
+    short = f". Put what belongs there in place of {guard.MISSING}, or empty the cell"
+    long = ". Move the cells to the right of this one into their columns"
+    advice = pc.if_else(pc.less(cells, width), short, long)
+    return pc.binary_join_element_wise(problems, pc.fill_null(advice.combine_chunks(), ""), "")
 
 
 def _own(form: Form, table: pa.Table) -> list[pa.Array]:

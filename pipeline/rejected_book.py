@@ -155,7 +155,7 @@ def _skeleton(planned: Plan) -> tuple[io.BytesIO, _Styles]:
     from openpyxl.utils import get_column_letter
 
     book = openpyxl.Workbook()
-    book.properties.keywords = OUR_KEYWORD
+    book.properties.creator, book.properties.keywords = "leads", OUR_KEYWORD
     page = book.worksheets[0]
     page.title = planned.title
     page.freeze_panes = "A2"
@@ -167,7 +167,7 @@ def _skeleton(planned: Plan) -> tuple[io.BytesIO, _Styles]:
     for cell in (plain, red, bold):
         cell.number_format = "@"
     red.fill = PatternFill("solid", fgColor=_RED)
-    bold.fill, bold.font = PatternFill("solid", fgColor=_GREY), Font(bold=True)
+    bold.fill, bold.font = PatternFill("solid", fgColor=_GREY), Font(name="Calibri", size=11, bold=True)
     made = io.BytesIO()
     book.save(made)
     return made, _Styles(bold.style_id, plain.style_id, red.style_id)

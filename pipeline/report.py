@@ -243,7 +243,7 @@ def _marks(problems: Sequence[dict[str, str]], columns: Mapping[str, str]) -> li
 
 def _in_words(problems: Sequence[dict[str, str]], message: str | None, columns: Mapping[str, str]) -> str:
     told = [told_of(columns.get(p["field"], p["field"]), p["message"]) for p in problems]
-    return "; ".join(told) or message or ""
+    return "; ".join(text.removesuffix(".") for text in told) or message or ""
 
 
 def told_of(name: str, message: str) -> str:

@@ -269,6 +269,8 @@ def test_what_is_handed_back_is_what_came(first: Result) -> None:
     assert [line[4:6] for line in lines] == [[str(row), "invalid"] for row in (3, 4, 5, 6)]
     assert [line[7:] for line in lines] == [[], [], ["one more"], []]
     assert lines[0][6].startswith("Phone: ")
+    assert "Move the cells to the right" in lines[2][6]
+    assert "in place of (missing)" in lines[3][6]
 
 
 def excel(rows: Sequence[Sequence[str]]) -> bytes:
@@ -456,7 +458,7 @@ def test_a_workbook_shows_where_its_problems_are(in_excel: Result) -> None:
     told = {cell.coordinate: cell.comment.text for row in page.iter_rows() for cell in row if cell.comment}
     assert marked == set(told) == {"A2", "A3"}
     assert told["A3"].startswith("PrimaryPhone: ")
-    assert page["G3"].value == told["A3"].replace("PrimaryPhone", "Phone")
+    assert page["G3"].value + "." == told["A3"].replace("PrimaryPhone", "Phone")
     assert page.freeze_panes == "A2"
     assert page["A1"].font.b
     assert not page["A2"].font.b
