@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipeline import guard, rows
 from pipeline.header import Ours
-from pipeline.rows import Batch, Layout, RaggedRow, is_blank
+from pipeline.rows import Batch, Layout, RaggedRow, fitted, is_blank
 
 
 def batches(layout: Layout) -> Iterator[Batch]:
@@ -28,8 +28,8 @@ def _restored(batch: Batch, ours: Ours) -> Batch:
     """The batch with every record where it belongs by now: its user may have mended ragged ones."""
     if not len(batch.rows) and not batch.ragged:
         return batch
-    batch = _with_mended(batch, ours)
     width = batch.table.num_columns
+    batch = fitted(batch, [row for row in batch.ragged if _is_whole(row.cells, ours, width)])
     loose = _loose(batch.table, ours)
     unmended = [
         RaggedRow(int(row), tuple(record.values()))
@@ -72,22 +72,6 @@ def _mask(found: pa.BooleanArray) -> npt.NDArray[np.bool_]:
 
 
 # --- Records of another width ---
-
-
-def _with_mended(batch: Batch, ours: Ours) -> Batch:
-    """The batch with those of its ragged records among the others that have all their cells, and nothing beyond."""
-    width = batch.table.num_columns
-    whole = [row for row in batch.ragged if _is_whole(row.cells, ours, width)]
-    if not whole:
-        return batch
-    filled = ((*row.cells, *[""] * width)[:width] for row in whole)
-    columns = [pa.array(cells, pa.string()) for cells in zip(*filled, strict=True)]
-    added = pa.Table.from_arrays(columns, names=batch.table.schema.names)
-    numbers = np.concatenate([batch.rows, np.array([row.row for row in whole], dtype=np.int64)])
-    order = np.argsort(numbers)
-    table = pa.concat_tables([pa.Table.from_batches([batch.table]), added]).take(pa.array(order))
-    ragged = tuple(row for row in batch.ragged if not _is_whole(row.cells, ours, width))
-    return Batch(numbers[order], table.combine_chunks().to_batches()[0], ragged, batch.blank)
 
 
 def _is_whole(cells: Sequence[str], ours: Ours, width: int) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,7 @@ class Layout:
     spool: Path | None = None  # an Excel sheet as text, made by inspect; its owner removes it after the last read
     records: parquet.Records | None = None  # of a Parquet file
     ours: Ours | None = None  # of a rejected file of ours: where it has what
+    pads_short: bool = False  # a record with too few cells gets empty ones at its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,16 @@ class RaggedRow:
 
 
 class Batch(NamedTuple):
-    """Some records: those as wide as the header, with their numbers; the ragged ones; how many blank ones were left."""
+    """Some records: those as wide as the header, with their numbers; the ragged ones; how many blank ones were left.
+
+    `padded` are the numbers of those that were made as wide as the header.
+    """
 
     rows: npt.NDArray[np.int64]
     table: pa.RecordBatch
     ragged: tuple[RaggedRow, ...]
     blank: int
+    padded: tuple[int, ...] = ()
 
 
 def batches(layout: Layout) -> Iterator[Batch]:
@@ -138,9 +143,9 @@ def _csv_batches(layout: Layout) -> Iterator[Batch]:
     misfits = _Misfits(layout)
     for table in _parsed(layout, misfits):
         rows = misfits.numbers(len(table))
-        yield _without_blank(Batch(rows, table, *misfits.taken()))
+        yield _padded(layout, _without_blank(Batch(rows, table, *misfits.taken())))
     empty = pa.record_batch([pa.array([], pa.string())] * layout.width, names=_names(layout.width))
-    yield Batch(np.empty(0, dtype=np.int64), empty, *misfits.taken())
+    yield _padded(layout, Batch(np.empty(0, dtype=np.int64), empty, *misfits.taken()))
 
 
 def _without_blank(batch: Batch) -> Batch:
@@ -148,7 +153,28 @@ def _without_blank(batch: Batch) -> Batch:
     if not blank.size:
         return batch
     kept = np.delete(np.arange(len(batch.rows)), blank)
-    return Batch(batch.rows[kept], batch.table.take(pa.array(kept)), batch.ragged, batch.blank + blank.size)
+    return batch._replace(rows=batch.rows[kept], table=batch.table.take(pa.array(kept)), blank=batch.blank + blank.size)
+
+
+def _padded(layout: Layout, batch: Batch) -> Batch:
+    """The batch with its short records among those that fit, where the layout pads them."""
+    short = [row for row in batch.ragged if len(row.cells) < layout.width] if layout.pads_short else []
+    return fitted(batch, short)._replace(padded=tuple(row.row for row in short))
+
+
+def fitted(batch: Batch, records: Sequence[RaggedRow]) -> Batch:
+    """The batch with these of its ragged records among those that fit: cut, or with empty cells at their end."""
+    if not records:
+        return batch
+    width, numbers = batch.table.num_columns, np.array([record.row for record in records], dtype=np.int64)
+    columns = zip(*((*record.cells, *[""] * width)[:width] for record in records), strict=True)
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    added = pa.record_batch(arrays, names=batch.table.schema.names)
+    rows = np.concatenate([batch.rows, numbers])
+    order = np.argsort(rows)
+    table = pa.concat_batches([batch.table, added]).take(pa.array(order))
+    taken = set(numbers.tolist())
+    return Batch(rows[order], table, tuple(row for row in batch.ragged if row.row not in taken), batch.blank)
 
 
 def _names(width: int) -> list[str]:

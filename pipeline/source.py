@@ -23,12 +23,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import csvscan, decode, parquet, unpack, workbook
 from pipeline.csvscan import Record, Scanner, Structure
 from pipeline.decode import Encoding, UndecodableError
 from pipeline.files import plain
-from pipeline.header import REJECTED_COLUMNS, Header, find_header, our_delimiter
+from pipeline.header import REJECTED_COLUMNS, Header, Wanted, find_header, our_delimiter
 from pipeline.model import InputError, UserError
 from pipeline.reloaded import batches
 from pipeline.rows import DISAGREE, Batch, Layout, RaggedRow, is_blank
@@ -40,7 +41,9 @@ __all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOption
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
 _BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
+_CELL_BYTES = 512
 _MAX_RECORD_BYTES = 64 << 20
+_MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
 _FRESH_SECONDS = 5.0  # a file that was changed so lately is looked at twice; some systems count every other second only
 _SECOND_LOOK_SECONDS = 0.9
 
@@ -50,10 +53,12 @@ class SourceOptions:
     """What the user says about a file; None: found out.
 
     `header_row` counts as the user does, 0 means no header: columns are then named "1", "2", ….
-    Of a Parquet file, `where` is a DuckDB expression for the rows that are read, and `beside` has columns that belong
-    to its rows. `member` is the file meant in an archive, `called` what the user calls a file that is not known by its
-    path, `most_bytes` what it may have unpacked; one that `is_whole` is written by nobody any more. A rejected file of
-    ours is found to be one, and how it is written: its user may have saved it otherwise than their list. One that was
+    Columns that the file names alike are told apart where one of them is among `picked`: `Phone[2]` is the second named
+    `Phone`. With `pad_short`, a row of a CSV file that has too few cells gets empty ones at its end. Of a Parquet file,
+    `where` is a DuckDB expression for the rows that are read, and `beside` has columns that belong to its rows.
+    `member` is the file meant in an archive, `called` what the user calls a file that is not known by its path,
+    `most_bytes` what it may have unpacked; one that `is_whole` is written by nobody any more. A rejected file of ours
+    is found to be one, and how it is written: its user may have saved it otherwise than their list. One that was
     `mended` is known to be one even where our columns are gone, and, if it is `raw`, to have no guards before formulas.
     """
 
@@ -61,6 +66,8 @@ class SourceOptions:
     header_row: int | None = None
     delimiter: str | None = None
     encoding: str | None = None
+    picked: frozenset[str] = frozenset()
+    pad_short: bool = False
     where: str | None = None
     beside: parquet.Beside | None = None
     member: str | None = None
@@ -76,12 +83,12 @@ class Inspection:
     """The reading decisions for one file.
 
     `encoding_how` is `bom`, `utf-8`, `detected` or `given`; encoding, delimiter and `newline`, which ends the first
-    record, are "" unless it is CSV. `columns` are the frame's columns: headers as in the file, stripped. `header` are
-    all cells of the header as in the file, blank ones too, and `places` where among them the columns are. `rows` are
-    the records that `read` yields, `ragged_rows` among them; `blank_rows` are dropped. `first_row` is the number of the
-    record below the header, `last_row` that of the last one that is not blank. `left_out` are the records for which
-    `where` does not hold. `containers` are what the list was in (gzip, bz2, zstd, zip), the outermost first, `member`
-    its name in an archive; size, time and digest are those of the file as it was given.
+    record, are "" unless it is CSV. `columns` are the frame's columns, `header` all cells of the header as in the file,
+    blank ones too, and `places` where among them the columns are. `rows` are the records that `read` yields,
+    `ragged_rows` and `padded_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below
+    the header, `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does
+    not hold. `containers` are what the list was in (gzip, bz2, zstd, zip), the outermost first, `member` its name in
+    an archive; size, time and digest are those of the file as it was given.
     """
 
     path: Path
@@ -108,6 +115,7 @@ class Inspection:
     rows: int
     blank_rows: int
     ragged_rows: int
+    padded_rows: int
     where: str | None
     left_out: int
     notes: tuple[str, ...]
@@ -312,9 +320,10 @@ def _inspection(file: _File, inspected: _Inspected, options: SourceOptions) -> I
         rows=counts.rows,
         blank_rows=counts.blank,
         ragged_rows=counts.ragged,
+        padded_rows=counts.padded,
         where=options.where,
         left_out=layout.records.total - counts.rows if layout.records else 0,
-        notes=_container_notes(file.content) + inspected.notes + header.notes,
+        notes=_container_notes(file.content) + inspected.notes + header.notes + counts.notes(),
         layout=layout,
     )
 
@@ -338,7 +347,10 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
     if not head:
         raise InputError(f"the first record has no end within {_HEAD_BYTES:,} bytes; is this a list?")
     given = None if options.mended else options.header_row
-    header = find_header(head, given, first_column, mended=options.mended, guarded=not options.raw)
+    wanted = Wanted(given, options.picked, options.mended, not options.raw)
+    header = find_header(head, wanted, first_column)
+    if header.width > _MAX_COLUMNS:
+        raise InputError(f"it has {header.width:,} columns, and a list has at most {_MAX_COLUMNS:,}; set delimiter")
     if not header.row:
         return header, _Place(head[0].row, head[0].start)
     record = next(record for record in head if record.row == header.row)
@@ -354,6 +366,7 @@ def _inspect_csv(path: Path, options: SourceOptions) -> _Inspected:
     if is_ours:
         options = replace(options, mended=True, delimiter=ours)
     encoding = decode.first_choice(_head(path), None if is_ours else options.encoding)
+    _refuse_contradiction(path, encoding)
     try:
         return _inspect_as(path, options, encoding)
     except UndecodableError as error:
@@ -389,6 +402,22 @@ def _our_delimiter(path: Path, options: SourceOptions) -> str | None:
     return our_delimiter(text, options.delimiter, whole=len(raw) < _HEAD_BYTES)
 
 
+def _refuse_contradiction(path: Path, encoding: Encoding) -> None:
+    """Raises where an encoding is given, and the file's mark says another that holds over all of it."""
+    own = decode.by_mark(_head(path))
+    if encoding.how != "given" or own is None or own.name == encoding.name:
+        return
+    try:
+        with path.open("rb") as file:
+            foreign = sum(not block.isascii() for block in decode.utf8_blocks(file, own))
+    except UndecodableError:
+        return
+    if foreign or not own.is_utf8:
+        raise InputError(
+            f"it is {own.name}, as its first bytes say, and encoding is {encoding.name}; leave encoding out"
+        )
+
+
 def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Inspected:
     head, whole = _text_head(path, encoding)
     delimiter, start, row = _delimiter(head, whole, options.delimiter)
@@ -404,7 +433,8 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
         ours=header.ours,
         first_row=first.row,
         start_byte=first.start_byte,
-        block_bytes=_block_bytes(structure),
+        block_bytes=_block_bytes(structure, header.width),
+        pads_short=options.pad_short and header.ours is None,
     )
     counts = _Counts(header)
     if structure.records >= first.row:  # of nothing, pyarrow would say that it is invalid
@@ -412,6 +442,7 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
     if counts.rows + counts.blank != structure.records - first.row + 1:
         raise InputError(DISAGREE)
     _refuse_cut_off(counts, structure)
+    _refuse_split_column(counts, header, options)
     _refuse_useless(counts, header)
     newline = _newline(head, delimiter, start)
     return _Inspected(header, layout, counts, sha256, _encoding_notes(encoding), newline=newline)
@@ -459,14 +490,14 @@ def _scan(path: Path, encoding: Encoding, delimiter: str) -> tuple[Structure, st
     return scanner.finish(), digest.hexdigest()
 
 
-def _block_bytes(structure: Structure) -> int:
-    """A size of blocks that holds the longest record."""
+def _block_bytes(structure: Structure, width: int) -> int:
+    """A size of blocks that holds the longest record, and some hundreds of wide ones: a column has its own cost."""
     if structure.longest_bytes > _MAX_RECORD_BYTES:
         raise InputError(
             f"row {structure.longest_row} has {structure.longest_bytes:,} bytes, more than {_MAX_RECORD_BYTES:,}; "
             "look there for a quote that is closed too late"
         )
-    return max(_BLOCK_BYTES, 2 * structure.longest_bytes)
+    return max(_BLOCK_BYTES, 2 * structure.longest_bytes, _CELL_BYTES * width)
 
 
 def _encoding_notes(encoding: Encoding) -> tuple[str, ...]:
@@ -480,6 +511,13 @@ def _refuse_cut_off(counts: _Counts, structure: Structure) -> None:
         raise InputError(
             f"row {counts.last_row}, the last, has too few cells and no line end: the file is cut off or still being "
             "written; export it again"
+        )
+
+
+def _refuse_split_column(counts: _Counts, header: Header, options: SourceOptions) -> None:
+    if header.width == 1 and counts.ragged and options.delimiter is None:
+        raise InputError(
+            f"it looks like one column, yet row {counts.first_ragged} has more cells; set delimiter, or quote the cells"
         )
 
 
@@ -541,7 +579,7 @@ def _inspect_parquet(path: Path, options: SourceOptions) -> _Inspected:
     if not records.total and options.where is None:
         raise InputError("it has no rows; export it again")
     width = len(records.columns)
-    header = Header(0, width, records.columns, tuple(range(width)), (), (), records.columns)
+    header = Header(0, width, records.columns, records.columns, tuple(range(width)), (), ())
     layout = Layout(
         path=path,
         encoding=Encoding("", ""),
@@ -571,9 +609,11 @@ class _Counts:
     """What batches add up to."""
 
     def __init__(self, header: Header | None = None) -> None:
-        self.rows = self.ragged = self.blank = self.last_row = 0
+        self.rows = self.ragged = self.padded = self.blank = self.last_row = 0
+        self.first_ragged = 0
         self.ends_short = False  # the last record has fewer cells than the header
         self.widths: Counter[int] = Counter()  # of ragged rows
+        self.repeats: list[int] = []  # rows that say what the header says
         self._header = header
 
     def add_all(self, layout: Layout) -> None:
@@ -585,15 +625,29 @@ class _Counts:
         """Counts one batch."""
         self.rows += len(batch.rows) + len(batch.ragged)
         self.ragged += len(batch.ragged)
+        if batch.ragged and not self.first_ragged:
+            self.first_ragged = batch.ragged[0].row
+        self.padded += len(batch.padded)
         self.blank += batch.blank
         self.widths.update(len(row.cells) for row in batch.ragged)
         self._see_last(batch)
         if self._header:
             _refuse_unnamed(self._header, batch)
+            self.repeats += _repeats(self._header, batch)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be told of the rows."""
+        told = []
+        if self.padded:
+            told.append(f"rows that had too few cells and got empty ones at the end (short_rows): {self.padded:,}")
+        if self.repeats:
+            told.append(f"rows that repeat the header: {len(self.repeats):,}, the first is row {self.repeats[0]}")
+        return tuple(told)
 
     def _see_last(self, batch: Batch) -> None:
         if len(batch.rows) and batch.rows[-1] > self.last_row:
-            self.last_row, self.ends_short = int(batch.rows[-1]), False
+            self.last_row = int(batch.rows[-1])
+            self.ends_short = batch.padded[-1:] == (self.last_row,)
         if batch.ragged and batch.ragged[-1].row > self.last_row:
             self.last_row = batch.ragged[-1].row
             self.ends_short = self._is_short(batch.ragged[-1])
@@ -612,14 +666,27 @@ def _refuse_unnamed(header: Header, batch: Batch) -> None:
             )
 
 
+def _repeats(header: Header, batch: Batch) -> list[int]:
+    """The rows of lists put together with their headers left in."""
+    found = np.arange(len(batch.rows) if header.row else 0)
+    for position, heading in zip(header.positions, header.headings, strict=True):
+        if not found.size:
+            break
+        column = batch.table.column(position).take(pa.array(found))
+        found = found[pc.equal(pc.utf8_trim_whitespace(column), heading).to_numpy(zero_copy_only=False)]
+    rows: list[int] = batch.rows[found].tolist()
+    return rows
+
+
 def _refuse_useless(counts: _Counts, header: Header) -> None:
     if not counts.rows:
         raise InputError(f"it has no rows below the header (row {header.row}); export it again")
     if counts.ragged * 2 > counts.rows and header.ours is None:  # a rejected file may be all ragged rows
         width, rows = counts.widths.most_common(1)[0]
+        pad = '; if only cells at the end are missing, set short_rows = "pad"' if width < header.width else ""
         raise InputError(
             f"{counts.ragged} of {counts.rows} rows don't have the {header.width} cells of the header (row "
-            f"{header.row}), {rows} of them have {width}; set header_row or delimiter, or mend the file"
+            f"{header.row}), {rows} of them have {width}; set header_row or delimiter, or mend the file{pad}"
         )
 
 
