@@ -137,6 +137,9 @@ _consenting = _options(
     click.option("--max-contacts", type=click.IntRange(min=0), metavar="N", help="How many people may be contacted."),
     click.option("--dial-non-callables", is_flag=True, help="Confirms a policy that dials do-not-call numbers."),
 )
+_raw_csv = click.option(
+    "--raw-csv", is_flag=True, help="No ' before what a spreadsheet would run, in a rejected CSV file."
+)
 _stale_ok = click.option("--stale-ok", is_flag=True, help="Dial leads that are more than 24 hours old.")
 _run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
@@ -176,6 +179,7 @@ def cli() -> None:
 @click.option("--update-all", is_flag=True, help="UpsertLead: where several leads match a row, update all of them.")
 @click.option("--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, read them back, then the rest.")
 @_consenting
+@_raw_csv
 @_common
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
@@ -197,6 +201,7 @@ def load(**given: Any) -> None:
 
 @cli.command()
 @_reading
+@_raw_csv
 @_common
 def check(**given: Any) -> None:
     """Validates FILE as `load` would, and sends nothing. Needs no credentials."""
@@ -213,6 +218,7 @@ def check(**given: Any) -> None:
 @_sending
 @_consenting
 @_stale_ok
+@_raw_csv
 @_common
 def resume(run: str, **given: Any) -> None:
     """Goes on with a run that was interrupted: sends what has no outcome yet, and settles what is in doubt.
@@ -259,6 +265,7 @@ def reconcile(run: str, **given: Any) -> None:
 @_sending
 @_consenting
 @_stale_ok
+@_raw_csv
 @_common
 def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given: Any) -> None:
     """Begins a new run over rows of an earlier one that ended badly.
@@ -490,6 +497,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         encoding=given["encoding"],
         sheet=given["sheet"],
         where=given["where"],
+        raw_csv=given["raw_csv"],
     )
 
 
@@ -501,7 +509,8 @@ def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
 
     found = folder.find(_settings(given).runs, run)
     settings = resolve(_flags(given), found.read_json("manifest.json")["settings"])[0]
-    return found, Given(settings, given["max_contacts"], given["dial_non_callables"], given["stale_ok"])
+    consent = given["max_contacts"], given["dial_non_callables"], given["stale_ok"]
+    return found, Given(settings, *consent, raw_csv=given.get("raw_csv", False))
 
 
 def _go_on(how: Callable[[RunFolder, Given, World], Summary], run: str, given: dict[str, Any]) -> None:

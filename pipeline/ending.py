@@ -18,6 +18,7 @@ from pipeline import after, earlier, lock, mapping, outgoing, people, records, r
 from pipeline.folder import RunFolder
 from pipeline.job import StepEnd, Summary
 from pipeline.model import STORED_DIFFERENTLY, DiskError, Held, Status, UserError
+from pipeline.rejected import Written
 from pipeline.sending import Sent
 from schemas.catalogue import CATALOGUE
 
@@ -47,6 +48,7 @@ def conclude(
     """Writes the rejected files and the summary of a run whose report is written."""
     manifest = run.read_json("manifest.json")
     counts = reported.counts
+    to_mend = _write_rejected(run, manifest)
     summary = Summary(
         run_id=run.run_id,
         command=manifest["command"],
@@ -56,10 +58,10 @@ def conclude(
         rows_read=sum(counts.values()),
         **report.totals(counts, reported.repairs),
         report=str(run.results),
-        rejected=[str(path) for path in _write_rejected(run, manifest)],
+        rejected=[str(written.path) for written in to_mend],
         exit_code=exit_code([*counts, *((step.status, step.code) for step in steps)], ending.sent),
         seconds=round(seconds, 3),
-        notes=[*manifest["notes"], *ending.notes],
+        notes=[*manifest["notes"], *ending.notes, *(note for written in to_mend for note in written.notes)],
         halted=_why_ended(ending.sent),
         read_back=dict(ending.sent.read_back) if ending.sent else {},
         after=list(steps),
@@ -172,24 +174,31 @@ def _would_be_held(part: pa.Table, number: int, ending: Ending, operation: str) 
     return [outgoing.suppressed(number, row) for row in part.filter(pa.array(barred & valid))["row"].to_pylist()]
 
 
-def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
+def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Written]:
     written = []
     for number, of in enumerate(manifest["sources"]):
         if not of["format"]:  # of a call, which is mended where it was given
             continue
         stem = "rejected" if len(manifest["sources"]) == 1 else f"rejected-{number + 1}"
-        headings = tuple(of.get("headings", of["columns"]))
-        form = rejected.Form(of["format"], headings, of["sheet"], of["encoding"], of["delimiter"])
-        path = rejected.write(run.path, stem, form, _to_mend(run, manifest, number))
-        written += [path] if path else []
+        form = rejected.Form.of(of, raw=manifest["options"].get("raw_csv", False))
+        found = rejected.write(run.path, stem, form, _ToMend(run, manifest, number))
+        written += [found] if found else []
     return written
 
 
-def _to_mend(run: RunFolder, manifest: dict[str, Any], number: int) -> Iterator[pa.Table]:
-    """The rows that need mending, part by part; the report's row groups follow the parts."""
-    with pq.ParquetFile(run.results) as results:
-        for group, (of, path) in enumerate(earlier.in_order(run, manifest)):
-            if of == number:
-                told = results.read_row_group(group, columns=["status", "code", "problems", "message"])
-                if report.some_need_mending(told):
-                    yield report.needs_mending(pq.read_table(path), told, manifest["sources"][number]["fields"])
+@dataclass(frozen=True, slots=True)
+class _ToMend:
+    """The rows of a source that need mending, part by part; the report's row groups follow the parts."""
+
+    run: RunFolder
+    manifest: dict[str, Any]
+    number: int
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self.run.results) as results:
+            for group, (of, path) in enumerate(earlier.in_order(self.run, self.manifest)):
+                if of == self.number:
+                    told = results.read_row_group(group, columns=["status", "code", "problems", "message"])
+                    if report.some_need_mending(told):
+                        fields = self.manifest["sources"][of]["fields"]
+                        yield report.needs_mending(pq.read_table(path), told, fields)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -61,6 +61,8 @@ class Job:
     again: bool = False  # send also what the ledger knows as delivered
     encoding: str | None = None
     sheet: str | None = None
+    raw_csv: bool = False  # a rejected CSV file without guards before formulas
+    mended: Literal["guarded", "raw"] | None = None  # the file is a rejected one, mended: how it was written
     where: str | None = None  # of Parquet files, the rows for which this DuckDB expression holds
     verify: Sample | None = None  # how many accepted rows are read back
     canary: int | None = None  # so many rows go first, and are read back before the others follow
@@ -102,6 +104,7 @@ class Job:
             "verify": self.verify and str(self.verify),
             "canary": self.canary,
             "update_all": self.update_all,
+            "raw_csv": self.raw_csv,
             "only": self.selection and list(self.selection.only),
             "max_contacts": self.consent.max_contacts,
             "dial_non_callables": self.consent.dial_non_callables,

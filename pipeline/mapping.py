@@ -199,6 +199,7 @@ class Plan:
     policy: Policy
     notes: tuple[str, ...] = ()
     clear_token: str | None = None
+    null_tokens: tuple[str, ...] = ()  # a cell that, trimmed, is one of them says nothing
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -319,7 +320,8 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Colle
     if token is not None:
         fields = {field: _letting_through(origin, token) for field, origin in fields.items()}
     assignments = _assignments(operation, fields, name)
-    return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token)
+    nothing = tuple(mapping.source.null_tokens)
+    return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token, nothing)
 
 
 def _with_identity(operation: Operation, fields: dict[str, FieldSource], name: str) -> dict[str, FieldSource]:
@@ -347,6 +349,7 @@ def _letting_through(origin: FieldSource, token: str) -> FieldSource:
 def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
     """The chunk's values under the vendor's names, not yet cleaned. Same index, same rows."""
     columns, problems, cleared, taken = {}, [PROBLEMS.empty_table()], [REPAIRS.empty_table()], [REPAIRS.empty_table()]
+    frame = _without_tokens(plan, frame)
     for assignment in plan.assignments:
         values, misses = _values(assignment, frame)
         problems += misses
@@ -358,6 +361,18 @@ def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
         columns[assignment.field] = pd.arrays.ArrowExtensionArray(values)
     told = (pa.concat_tables(tables) for tables in (problems, cleared, taken))
     return Mapped(pd.DataFrame(columns, index=frame.index), *told)
+
+
+def _without_tokens(plan: Plan, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with "" in the cells that a mapped column has for nothing."""
+    if not plan.null_tokens:
+        return frame
+    tokens, columns = pa.array(plan.null_tokens, pa.string()), {}
+    for name in {column for assignment in plan.assignments for column in _columns_of(assignment.origin)}:
+        raw = cells(frame, name)
+        says_nothing = pc.is_in(pc.utf8_trim_whitespace(raw), value_set=tokens)
+        columns[name] = pd.arrays.ArrowExtensionArray(pc.if_else(says_nothing, "", raw))
+    return frame.assign(**columns)
 
 
 def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list[pa.Table]]:

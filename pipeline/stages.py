@@ -174,12 +174,12 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
 def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
     path, found = located(given, run, number, job.settings.max_file_size)
     told = as_mapped(found, job.mapping, sheet=job.sheet, encoding=job.encoding)
-    options = replace(told, where=job.where)
+    options = replace(told, where=job.where, mended=job.mended is not None, raw=job.mended == "raw")
     inspection = source.inspect(path, options, run.spool)
     plan = _bound(job, inspection.columns)
     name = replace(given, member=inspection.member).name
     record = inspection.as_json() | {"name": name, "path": given.kept, "comes_once": given.comes_once}
-    return Source(record, plan, partial(source.read, inspection, options))
+    return Source(record, plan, partial(source.read, inspection))
 
 
 def located(given: GivenFile, run: RunFolder, number: int, most: int) -> tuple[Path, SourceOptions]:
@@ -206,7 +206,6 @@ def as_mapped(
         header_row=table.header_row,
         delimiter=table.delimiter,
         encoding=encoding or table.encoding,
-        null_tokens=tuple(table.null_tokens),
         picked=columns_named(mapping),
         pad_short=table.short_rows == "pad",
     )

@@ -85,7 +85,7 @@ def _read(path: Path, spool: Path) -> tuple[npt.NDArray[np.int64], SuppressFile]
     options = source.SourceOptions(header_row=0)
     try:
         inspection = source.inspect(path, options, spool)
-        found = [_numbers(_columns(chunk)) for chunk in source.read(inspection, options)]
+        found = [_numbers(_columns(chunk)) for chunk in source.read(inspection)]
         for sheet in inspection.sheets:
             if sheet != inspection.sheet:
                 found += _of_sheet(path, inspection.format, sheet, spool)

@@ -67,7 +67,7 @@ def zstd(data: bytes) -> bytes:
 def names(path: Path, spool: Path, **options: Any) -> list[str]:
     """The column Name of a list, as it is read."""
     found = source.inspect(path, SourceOptions(**options), spool)
-    return [name for chunk in source.read(found, SourceOptions()) for name in chunk.frame["Name"]]
+    return [name for chunk in source.read(found) for name in chunk.frame["Name"]]
 
 
 @pytest.fixture

@@ -442,6 +442,19 @@ def test_a_template_is_what_str_format_makes(cells: list[tuple[str, str]]) -> No
     assert column(toml, "Notes", A=a, B=b) == expected
 
 
+def test_null_tokens_say_nothing() -> None:
+    """A trimmed cell that is one of them is not given, in a column or in a template; without tokens text stays text."""
+    toml = INSERT + 'City = "A"\nNotes = { template = "{A}/{B}" }\nState = { column = "B", default = "NV" }'
+    columns = {"Phone": ["1", "2"], "A": [" NA ", "Reno"], "B": ["-", "na"]}
+    assert list(mapped(toml, columns)["Notes"]) == [" NA /-", "Reno/na"]
+    found = mapped(toml + '\n[source]\nnull_tokens = ["NA", "-"]', columns)
+    assert {name: list(found[name]) for name in ("City", "Notes", "State")} == {
+        "City": ["", "Reno"],
+        "Notes": ["", "Reno/na"],
+        "State": ["NV", "na"],
+    }
+
+
 @given(st.lists(st.text()), st.dictionaries(st.text(), st.text(), max_size=4), st.none() | st.text())
 def test_a_map_is_a_dictionary(cells: list[str], table: dict[str, str], default: str | None) -> None:
     """By column, a map does what looking up each trimmed cell does, and every miss without a default is told."""

@@ -17,7 +17,7 @@ def inspect(path: Path, **options):
 def read(path: Path, **options):
     found = inspect(path, **options)
     cells = {}
-    for chunk in source.read(found, SourceOptions(**options)):
+    for chunk in source.read(found):
         cells |= dict(zip(chunk.frame.index.tolist(), chunk.frame.itertuples(index=False, name=None), strict=True))
     return found, cells
 
