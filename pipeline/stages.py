@@ -87,14 +87,19 @@ def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
     return sources
 
 
-def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
-    """Pass two: every row read, mapped, cleaned, validated and written into a part."""
-    target = _target(job)
+def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> Repeats:
+    """Pass two: every row read, mapped, cleaned, validated and written into a part.
+
+    Gives which of the valid rows share a phone or identifier, by their places.
+    """
+    target, names = _target(job), [record["name"] for record in _source_records(sources)]
     seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
-    for src in sources:
-        totals = preparing.totals(_validator(job, src), src.chunks(), totals)
     for number, src in enumerate(sources):
-        preparer = preparing.Preparer(_validator(job, src), target, seen, keys, bool(target.account), totals, advice)
+        totals = preparing.totals(_validator(job, src), src.chunks(), totals, number)
+    for number, src in enumerate(sources):
+        preparer = preparing.Preparer(
+            _validator(job, src), target, seen, keys, bool(target.account), totals, advice, number, names
+        )
         for part, chunk in enumerate(src.chunks()):
             table = _chosen(preparer.part(chunk), src)
             if table.num_rows:
@@ -102,6 +107,7 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
                 world.progress.reading(table.num_rows)
     _note(run, list(advice.notes()))
     run.remove_spool()
+    return seen
 
 
 def _note(run: RunFolder, notes: Sequence[str]) -> None:
