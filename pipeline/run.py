@@ -13,36 +13,49 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
-from pipeline import after, ending, following, people, records, sending, settings, signals, stages, statedb
+from pipeline import (
+    after,
+    checking,
+    ending,
+    following,
+    outgoing,
+    people,
+    records,
+    sending,
+    settings,
+    signals,
+    stages,
+    statedb,
+)
 from pipeline.after import Loaded, Step
+from pipeline.checking import Findings
+from pipeline.checkup import Checkup
 from pipeline.ending import Ending, Reported
 from pipeline.folder import RunFolder
 from pipeline.job import Job, StepEnd, Summary, World
 from pipeline.model import JournalError, Status
 from pipeline.outgoing import Choice, Outgoing
-from pipeline.people import Barred, Marks
+from pipeline.people import Barred
 from pipeline.sending import Access, Sent
 from pipeline.signals import Signals
-from schemas.spec import Effect, Operation
 
 
-def check(job: Job, world: World) -> Summary:
-    """Validates every row and sends none; needs no credentials.
+def check(job: Job, world: World) -> tuple[Summary, Findings]:
+    """Validates every row and sends none; needs no credentials. Gives also what was found, and what a load would do.
 
     Raises UserError or InputError where the job or its files can't be used.
     """
     started = time.monotonic()
     with signals.listening(), stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
-        barred = Barred(people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool))
-        stages.prepare(job, world, run, sources)
-        told = Ending(Status.VALID, barred=barred)
-        reported = ending.write_report(run, told)
-        return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping))
+        outlook = checking.Outlook.of(job, run)
+        repeats, checkup = stages.prepare(job, world, run, sources), Checkup()
+        told = Ending(Status.VALID, held=outlook.held)
+        reported = ending.write_report(run, told, checkup.look)
+        found = checking.findings(outlook, checkup, [src.plan for src in sources], repeats)
+        return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping)), found
 
 
 def load(job: Job, world: World) -> Summary:
@@ -98,13 +111,7 @@ class Line:
     def barred(self, run: RunFolder) -> Barred:
         """Who must not be contacted by the rows."""
         numbers = people.suppressed(self.job.mapping.policy, self.job.mapping_path.parent, run.spool)
-        return self._barring(numbers, self.job.operation)
-
-    def _barring(self, numbers: npt.NDArray[np.int64], operation: Operation) -> Barred:
-        """Who must not be contacted by an operation. Whoever was forgotten may be looked up, and that is all."""
-        if operation.effect is Effect.READ:
-            return Barred(numbers)
-        return Barred(numbers, Marks(*records.marks(self.state)))
+        return outgoing.barred(self.state, numbers, self.job.operation)
 
     def deliver(
         self, run: RunFolder, barred: Barred, choice: Choice = Choice.ALL, *, may_resend: bool = True
@@ -113,7 +120,7 @@ class Line:
         job, world = self.job, self.world
         rows = Outgoing(job, run, self.state, barred, self._left(run, choice), choice, self._as_of(run), may_resend)
         tally = rows.tally()
-        steps = after.steps(rows, partial(self._barring, barred.numbers))
+        steps = after.steps(rows, partial(outgoing.barred, self.state, barred.numbers))
         contacts = sum(step.contacts for step in steps)
         people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send, contacts)
         self.heard.hold()

@@ -95,10 +95,10 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
     target, names = _target(job), [record["name"] for record in _source_records(sources)]
     seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
     for number, src in enumerate(sources):
-        totals = preparing.totals(_validator(job, src), src.chunks(), totals, number)
+        totals = preparing.totals(_validator(job, src.plan), src.chunks(), totals, number)
     for number, src in enumerate(sources):
         preparer = preparing.Preparer(
-            _validator(job, src), target, seen, keys, bool(target.account), totals, advice, number, names
+            _validator(job, src.plan), target, seen, keys, bool(target.account), totals, advice, number, names
         )
         for part, chunk in enumerate(src.chunks()):
             table = _chosen(preparer.part(chunk), src)
@@ -153,7 +153,10 @@ def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
-    return mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
+    plan = mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
+    for field, message in _validator(job, plan).refused_constants():
+        raise UserError(f"mapping {job.mapping_path.name}: [fields] {report.told_of(field, message)}")
+    return plan
 
 
 def _of_cells(job: Job, cells: Mapping[str, str], now: datetime) -> Source:
@@ -190,9 +193,9 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
     return sources
 
 
-def _validator(job: Job, src: Source) -> Validator:
+def _validator(job: Job, plan: Plan) -> Validator:
     table = job.mapping.source
-    return Validator.of(src.plan, CleanOptions(date_order=table.date_order, regions=tuple(table.regions)))
+    return Validator.of(plan, CleanOptions(date_order=table.date_order, regions=tuple(table.regions)))
 
 
 def _target(job: Job) -> Target:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from pipeline.clean import CLEANERS, CleanOptions, clean
-from pipeline.mapping import Assignment, Mapped, Plan, cells
+from pipeline.mapping import Assignment, Mapped, Plan, apply, cells
 from pipeline.model import PROBLEMS, REPAIRS
 from schemas.frames import frame_schema, max_length
 from schemas.spec import CLEARED
@@ -62,6 +62,16 @@ class Validator:
         sent = mapped.cleared.filter(pa.array(valid).take(mapped.cleared["position"]))
         return Checked(_marked(frame, sent), told, pa.concat_tables(repairs), valid)
 
+    def refused_constants(self) -> list[tuple[str, str]]:
+        """(field, why) of each constant that can be valid in no row, whatever else the row holds."""
+        nothing = pd.DataFrame(dict.fromkeys(self.plan.columns_used, _BLANK), index=pd.Index([0], name="row"))
+        problems = self.check(apply(self.plan, nothing)).problems.to_pylist()
+        across = {rule.code for rule in self.plan.operation.rules}
+        alone = {
+            one.field for one in self.plan.assignments if one.origin.value is not None and _stands_alone(one, self.plan)
+        }
+        return [(p["field"], p["message"]) for p in problems if p["field"] in alone and p["rule"] not in across]
+
     def _clean(self, mapped: Mapped) -> tuple[pd.DataFrame, list[pa.Table], list[pa.Table]]:
         done: dict[str, pa.Array] = {}
         repairs, problems = [], []
@@ -78,14 +88,19 @@ class Validator:
         return pd.DataFrame(columns, index=mapped.frame.index), repairs, problems
 
 
+_BLANK = pd.arrays.ArrowExtensionArray(pa.array([""], pa.string()))
+
+
+def _stands_alone(assignment: Assignment, plan: Plan) -> bool:
+    """Whether a field is judged by nothing but its own value."""
+    known = plan.operation.by_name.get(assignment.field)
+    return not (CLEANERS[assignment.cleaner].beside or (known and known.cleaner_when))
+
+
 def _context_first(plan: Plan) -> list[Assignment]:
     """Fields that others are judged by (the state for a ZIP, the search field for its value) come first."""
 
-    def looks_aside(assignment: Assignment) -> bool:
-        known = plan.operation.by_name.get(assignment.field)
-        return bool(CLEANERS[assignment.cleaner].beside or (known and known.cleaner_when))
-
-    return sorted(plan.assignments, key=looks_aside)
+    return sorted(plan.assignments, key=lambda assignment: not _stands_alone(assignment, plan))
 
 
 def _cleaners(
@@ -123,14 +138,15 @@ def _truncate(plan: Plan, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[pa.Ta
     repairs, columns = [], {}
     for name in plan.columns:
         limit = max_length(plan.operation, name, plan.lengths)
-        if limit is not None and _is_free_text(plan, name):
+        if limit is not None and is_free_text(plan, name):
             raw = pa.array(frame[name])
             columns[name] = pd.arrays.ArrowExtensionArray(pc.utf8_slice_codeunits(raw, 0, limit))
             repairs.append(_cuts(name, raw, pa.array(columns[name])))
     return frame.assign(**columns), repairs
 
 
-def _is_free_text(plan: Plan, name: str) -> bool:
+def is_free_text(plan: Plan, name: str) -> bool:
+    """Whether a field may be cut at its limit: it names nothing, and has no form that a cut would break."""
     known = plan.operation.by_name.get(name)
     return known is None or not (known.is_name or known.required or known.cleaner != "text")
 
