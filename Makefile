@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/python sample_data/demo.py
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for.
 soak: setup

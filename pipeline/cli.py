@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import sys
 import traceback
@@ -28,6 +29,8 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def main() -> None:
     """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know ASCII only
+        sys.stdout.reconfigure(errors="backslashreplace")
     os.umask(0o077)  # whatever this tool writes holds people's data
     gc.set_threshold(50_000, 50, 100)  # rows come and go by the thousand: the default looks through them all too often
     try:
@@ -169,8 +172,11 @@ def cli() -> None:
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
 
+    FILE is CSV, a workbook or Parquet, compressed or not; a pattern; - for standard input; https://, s3:// or sftp://.
+
     \b
     leads load leads.csv -m generic
+    leads load 'leads.zip#may.csv' -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
     from pipeline import run, screen
@@ -399,9 +405,9 @@ def doctor(campaigns: tuple[str, ...], mapping: str | None, **given: Any) -> Non
     """
     from pipeline import doctor, screen
     from pipeline.delivery import utc_now
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport
 
-    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: AiohttpTransport(connections=1), utc_now)
+    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: PooledTransport(connections=1), utc_now)
     sys.exit(screen.doctor(doctor.examine(asked), as_json=given["as_json"]))
 
 
@@ -441,7 +447,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _job(command: str, given: dict[str, Any]) -> Job:
-    from pipeline import mappings
+    from pipeline import files, mappings
     from pipeline.job import Job
     from pipeline.people import Consent
     from pipeline.readback import Sample
@@ -450,7 +456,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
     mapping, path, text = mappings.read(given["mapping"], given["operation"])
     return Job(
         command=command,
-        files=tuple(Path(name) for name in given["files"]),
+        files=files.find(given["files"]),
         mapping=mapping,
         mapping_path=path,
         mapping_text=text,
@@ -501,13 +507,14 @@ def _world(settings: Settings, watcher: Progress) -> World:
 
     from pipeline.delivery import utc_now
     from pipeline.job import World
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport, new_loop
 
     return World(
-        transport=lambda: AiohttpTransport(connections=settings.concurrency),
+        transport=lambda: PooledTransport(connections=settings.concurrency),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=watcher,
+        new_loop=new_loop,
     )
 
 

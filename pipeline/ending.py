@@ -64,6 +64,7 @@ def conclude(
         after=list(steps),
     )
     run.write_json("summary.json", asdict(summary))
+    run.remove_kept()
     run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
     return summary
 

@@ -5,6 +5,7 @@ Parquet as it is.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ def _parsed(layout: Layout, misfits: _Misfits) -> Iterator[pa.RecordBatch]:
 def _text(layout: Layout) -> Iterator[Any]:
     """The file as UTF-8 text from the first data record on."""
     if layout.encoding.is_utf8:
-        with pa.OSFile(str(layout.path), "rb") as file:
+        with pa.OSFile(os.fsencode(layout.path), "rb") as file:
             file.seek(layout.encoding.bom_bytes + layout.start_byte)
             yield file
         return

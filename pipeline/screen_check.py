@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import screen
+from pipeline.files import plain
 from pipeline.mapping import listed
 from pipeline.model import Status
 
@@ -27,7 +28,7 @@ _ENCODING_HOW = {"bom": "by its mark", "utf-8": "every byte fits", "detected": "
 _TOLD = {
     *("path", "name", "format", "size", "mtime_ns", "sha256", "encoding", "encoding_how", "delimiter"),
     *("sheet", "sheets", "header_row", "columns", "first_row", "last_row", "rows", "blank_rows", "ragged_rows"),
-    *("where", "left_out", "notes", "fields", "not_sent"),
+    *("where", "left_out", "notes", "fields", "not_sent", "containers", "member"),
 }
 _KEPT = {
     "first": "the first of each is sent, and the others are skipped",
@@ -307,11 +308,6 @@ def _many(count: int, one: str, several: str | None = None) -> str:
 
 def _listed(names: Iterable[object]) -> str:
     return listed([str(name) for name in names], _MOST)
-
-
-def plain(text: str) -> str:
-    """The text with what can't be seen, or would move the cursor, as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def quoted(text: str) -> str:

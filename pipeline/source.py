@@ -1,14 +1,15 @@
 """Source files as text frames: inspect decides how a file is read, read streams it.
 
-CSV goes through pyarrow, after a scan of every byte for what pyarrow passes over; Excel goes
-through a child process and a spool file; Parquet is read as it is. Numbers of rows are those that a user counts:
-in CSV from 1, with `sep=` line, title, blank and header records counted and a newline in quotes not; in Excel,
-Excel's own; in Parquet, which has no header record, row 1 is the first record.
+What is compressed or in an archive is unpacked into the spool folder first. CSV goes through pyarrow, after a scan of
+every byte for what pyarrow passes over; Excel goes through a child process and a spool file; Parquet is read as it is.
+Numbers of rows are those that a user counts: in CSV from 1, with `sep=` line, title, blank and header records counted
+and a newline in quotes not; in Excel, Excel's own; in Parquet, which has no header record, row 1 is the first record.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import time
 from collections import Counter
@@ -24,21 +25,24 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import csvscan, decode, parquet, workbook
+from pipeline import csvscan, decode, parquet, unpack, workbook
 from pipeline.csvscan import Record, Scanner, Structure
 from pipeline.decode import Encoding, UndecodableError
+from pipeline.files import plain
 from pipeline.header import REJECTED_COLUMNS, Header, find_header
 from pipeline.model import InputError, UserError
 from pipeline.rows import DISAGREE, Batch, Layout, RaggedRow, batches, is_blank
-from pipeline.sniff import SNIFF_BYTES, kind_of
+from pipeline.settings import MAX_FILE_SIZE
+from pipeline.sniff import SNIFF_BYTES
+from pipeline.unpack import Content
 
 __all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOptions", "inspect", "read"]
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
 _BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
 _MAX_RECORD_BYTES = 64 << 20
-_FRESH_SECONDS = 2.0  # a file that was changed so lately is looked at twice
-_SECOND_LOOK_SECONDS = 0.1
+_FRESH_SECONDS = 5.0  # a file that was changed so lately is looked at twice; some systems count every other second only
+_SECOND_LOOK_SECONDS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class SourceOptions:
 
     `header_row` counts as the user does, 0 means no header: columns are then named "1", "2", ….
     A cell that, trimmed, is one of `null_tokens` becomes "". Of a Parquet file, `where` is a DuckDB expression for
-    the rows that are read, and `beside` has columns that belong to its rows.
+    the rows that are read, and `beside` has columns that belong to its rows. `member` is the file meant in an archive,
+    `called` what the user calls a file that is not known by its path, `most_bytes` what it may have unpacked;
+    one that `is_whole` is written by nobody any more.
     """
 
     sheet: str | None = None
@@ -57,6 +63,10 @@ class SourceOptions:
     null_tokens: tuple[str, ...] = ()
     where: str | None = None
     beside: parquet.Beside | None = None
+    member: str | None = None
+    called: str | None = None
+    most_bytes: int = MAX_FILE_SIZE
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +77,15 @@ class Inspection:
     are the frame's columns: headers as in the file, stripped. `rows` are the records that `read` yields,
     `ragged_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below the header,
     `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does not hold.
+    `containers` are what the list was in (gzip, bz2, zstd, zip), the outermost first, `member` its name in an archive;
+    size, time and digest are those of the file as it was given.
     """
 
     path: Path
+    called: str
     name: str
+    containers: tuple[str, ...]
+    member: str | None
     format: str  # csv, parquet, xlsx, xls, xlsb, ods
     size: int
     mtime_ns: int
@@ -93,9 +108,10 @@ class Inspection:
     layout: Layout
 
     def as_json(self) -> dict[str, Any]:
-        """All but the layout, in types that JSON knows."""
-        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "layout"}
-        return record | {key: list(record[key]) for key in ("columns", "sheets", "notes")} | {"path": str(self.path)}
+        """All that a manifest keeps, in types that JSON knows."""
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("layout", "called")}
+        several = ("columns", "containers", "sheets", "notes")
+        return record | {key: list(record[key]) for key in several} | {"path": str(self.path)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +134,23 @@ def inspect(
     """Pass one: how the file is read, proved over all of it.
 
     Raises InputError where the file can't be used as a whole, UserError where an option can't be. An Excel sheet
-    is left as text in `spool_dir` for `read`.
+    is left as text in `spool_dir` for `read`, and so is what was compressed, unpacked.
     """
-    with _named(path):
-        look = _settled(path, pause)
-        kind = kind_of(path, _head(path))
-        inspected = _inspected(path, kind, options, spool_dir)
+    called = options.called or plain(str(path))
+    with _named(called):
+        look = _settled(path, (lambda _: None) if options.is_whole else pause)
+        content = unpack.content(path, options.member, spool_dir, options.most_bytes)
+        try:
+            inspected = _inspected(content, options, spool_dir)
+        except BaseException:
+            content.remove()
+            raise
         if _look(path) != look:
+            content.remove()
             if inspected.layout.spool:
                 inspected.layout.spool.unlink(missing_ok=True)
             raise InputError("it changed while it was read; try again when it is complete")
-        return _inspection(path, kind, look, inspected, options)
+        return _inspection(_File(path, called, look, content), inspected, options)
 
 
 def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
@@ -136,7 +158,7 @@ def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
 
     Raises InputError where the file is not the one inspected, and where other rows come than were counted.
     """
-    with _named(inspection.path):
+    with _named(inspection.called):
         _refuse_changed(inspection)
         counts = _Counts()
         for batch in batches(inspection.layout):
@@ -149,7 +171,7 @@ def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
 
 def check_unchanged(path: Path, sha256: str, size: int) -> None:
     """Raises InputError where the file is not the one with this digest, and says what has changed."""
-    with _named(path):
+    with _named(plain(str(path))):
         if not path.exists():
             raise InputError(f"it is not there any more; put it back, {_ELSE}")
         if (now := path.stat().st_size) != size:
@@ -163,16 +185,16 @@ _PUT_BACK = f"put the old one back, {_ELSE}"
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(called: str) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
     try:
         yield
     except UserError as error:
-        raise type(error)(f"{path}: {error}") from error.__cause__
+        raise type(error)(f"{called}: {error}") from error.__cause__
     except UndecodableError as error:
-        raise InputError(f"{path}: it changed while it was read; start again") from error
+        raise InputError(f"{called}: it changed while it was read; start again") from error
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; check the file and its permissions") from error
+        raise InputError(f"{called}: {error.strerror or error}; check the file and its permissions") from error
 
 
 # --- The file as such ---
@@ -184,16 +206,21 @@ class _Look(NamedTuple):
 
 
 def _look(path: Path) -> _Look:
-    found = path.stat()
+    """Size and time, asked of the open file: what only a path is asked, a network may answer from memory."""
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
     return _Look(found.st_size, found.st_mtime_ns)
 
 
 def _settled(path: Path, pause: Callable[[float], None]) -> _Look:
     """Size and time of a regular file that is not empty and that nobody is seen to write."""
     if not path.exists():
-        raise InputError("there is no such file; check the path")
+        link = f"it is a link to {plain(str(path.readlink()))}, and " if path.is_symlink() else ""
+        raise InputError(f"{link}there is no such file; check the path")
+    if path.is_dir():
+        raise InputError("it is a folder; name the lists in it, or all of them by a pattern such as '*.csv'")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("it is not a file; name the list itself")
+        raise InputError("it is a device, not a file; name the list itself")
     look = _look(path)
     if time.time_ns() - look.mtime_ns < _FRESH_SECONDS * 1e9:
         pause(_SECOND_LOOK_SECONDS)
@@ -230,7 +257,10 @@ class _Inspected(NamedTuple):
     sheet: workbook.Sheet | None = None
 
 
-def _inspected(path: Path, kind: str, options: SourceOptions, spool_dir: Path) -> _Inspected:
+def _inspected(content: Content, options: SourceOptions, spool_dir: Path) -> _Inspected:
+    path, kind = content.path, content.kind
+    if not path.stat().st_size:
+        raise InputError("what it holds is empty; export it again")
     if kind == "parquet":
         return _inspect_parquet(path, options)
     if options.where is not None:
@@ -238,15 +268,27 @@ def _inspected(path: Path, kind: str, options: SourceOptions, spool_dir: Path) -
     return _inspect_csv(path, options) if kind == "csv" else _inspect_workbook(path, kind, options, spool_dir)
 
 
-def _inspection(path: Path, kind: str, look: _Look, inspected: _Inspected, options: SourceOptions) -> Inspection:
+class _File(NamedTuple):
+    """A file as it was given, and the list in it."""
+
+    path: Path
+    called: str
+    look: _Look
+    content: Content
+
+
+def _inspection(file: _File, inspected: _Inspected, options: SourceOptions) -> Inspection:
     header, layout, counts, sheet = inspected.header, inspected.layout, inspected.counts, inspected.sheet
     return Inspection(
-        path=path,
-        name=path.name,
-        format=kind,
-        size=look.size,
-        mtime_ns=look.mtime_ns,
-        sha256=inspected.sha256,
+        path=file.path,
+        called=file.called,
+        name=plain(file.path.name),
+        containers=file.content.containers,
+        member=file.content.member,
+        format=file.content.kind,
+        size=file.look.size,
+        mtime_ns=file.look.mtime_ns,
+        sha256=_sha256(file.path) if file.content.containers else inspected.sha256,
         encoding=layout.encoding.name,
         encoding_how=layout.encoding.how,
         delimiter=layout.delimiter,
@@ -261,9 +303,16 @@ def _inspection(path: Path, kind: str, look: _Look, inspected: _Inspected, optio
         ragged_rows=counts.ragged,
         where=options.where,
         left_out=layout.records.total - counts.rows if layout.records else 0,
-        notes=inspected.notes + header.notes,
+        notes=_container_notes(file.content) + inspected.notes + header.notes,
         layout=layout,
     )
+
+
+def _container_notes(content: Content) -> tuple[str, ...]:
+    if not content.containers:
+        return ()
+    what = f"{plain(content.member)} was" if content.member else "it was"
+    return (f"{what} unpacked from {' in '.join(content.containers)}: {content.path.stat().st_size:,} bytes",)
 
 
 class _Place(NamedTuple):

@@ -425,7 +425,7 @@ def test_ragged_rows_without_end_are_refused_early(file, monkeypatch):
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     """With what to do."""
     assert "no such file" in refused(tmp_path / "none.csv")
-    assert "not a file" in refused(tmp_path)
+    assert "it is a folder" in refused(tmp_path)
 
 
 def test_a_file_that_is_being_written_is_refused(file):
