@@ -127,12 +127,14 @@ class Outgoing:
 
     def foreseen(self, number: int, part: pa.Table, *, ask_ledger: bool) -> Batch:
         """The rows of a part that would not just go, if it were their turn now: held back, or looked up first."""
-        valid = part.select(_COLUMNS).filter(pa.array(part["status"].to_numpy() == Status.VALID.value))
-        barred = self.suppressed.rows(self.job.operation, valid)
-        known = self._entries(valid) if ask_ledger and records.has_sent(self.state, self.job.scope) else {}
-        keys = valid["identifier" if self._by_identifier else "row_key"]
-        concerned = barred | pc.is_in(keys, value_set=pa.array([*known], pa.string())).to_numpy()
-        some = valid.filter(pa.array(concerned))
+        valid = pc.equal(part["status"], Status.VALID.value)
+        barred = self.suppressed.rows(self.job.operation, part)
+        known: dict[str, list[Entry]] = {}
+        if ask_ledger and records.has_sent(self.state, self.job.scope):
+            known = self._entries(part.select(["row_key", "identifier"]).filter(valid))
+        keys = part["identifier" if self._by_identifier else "row_key"]
+        concerned = valid.to_numpy() & (barred | pc.is_in(keys, value_set=pa.array([*known], pa.string())).to_numpy())
+        some = part.select(_COLUMNS).filter(pa.array(concerned))
         batch = self._batch(_Rows(number, some, barred[concerned], {}, known))
         return Batch([payload for payload in batch.payloads if payload.doubted_at is not None], batch.held)
 

@@ -33,7 +33,7 @@ from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk
-from pipeline.validate import Validator
+from pipeline.validate import Validator, refused_constants
 from pipeline.wire import check_base_url
 
 
@@ -168,7 +168,7 @@ def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
     plan = mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
-    for field, message in _validator(job, plan).refused_constants():
+    for field, message in refused_constants(plan, _options(job)):
         raise UserError(f"mapping {job.mapping_path.name}: [fields] {report.told_of(field, message)}")
     return plan
 
@@ -208,8 +208,12 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
 
 
 def _validator(job: Job, plan: Plan) -> Validator:
+    return Validator.of(plan, _options(job))
+
+
+def _options(job: Job) -> CleanOptions:
     table = job.mapping.source
-    return Validator.of(plan, CleanOptions(date_order=table.date_order, regions=tuple(table.regions)))
+    return CleanOptions(date_order=table.date_order, regions=tuple(table.regions))
 
 
 def _target(job: Job) -> Target:

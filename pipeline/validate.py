@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,16 @@ class Checked:
     valid: npt.NDArray[np.bool_]
 
 
+def refused_constants(plan: Plan, options: CleanOptions) -> list[tuple[str, str]]:
+    """(field, why) of each constant that can be valid in no row, whatever else the row holds."""
+    constants = tuple(one for one in plan.assignments if one.origin.value is not None and _stands_alone(one, plan))
+    row = pd.DataFrame(index=pd.Index([0], name="row"))
+    alone = replace(plan, assignments=constants)
+    problems = Validator.of(alone, options).check(apply(alone, row)).problems.to_pylist()
+    across = {rule.code for rule in plan.operation.rules}
+    return [(problem["field"], problem["message"]) for problem in problems if problem["rule"] not in across]
+
+
 @dataclass(frozen=True, slots=True)
 class Validator:
     """A plan with its pandera schema and cleaning options: validates chunk by chunk."""
@@ -62,16 +72,6 @@ class Validator:
         sent = mapped.cleared.filter(pa.array(valid).take(mapped.cleared["position"]))
         return Checked(_marked(frame, sent), told, pa.concat_tables(repairs), valid)
 
-    def refused_constants(self) -> list[tuple[str, str]]:
-        """(field, why) of each constant that can be valid in no row, whatever else the row holds."""
-        nothing = pd.DataFrame(dict.fromkeys(self.plan.columns_used, _BLANK), index=pd.Index([0], name="row"))
-        problems = self.check(apply(self.plan, nothing)).problems.to_pylist()
-        across = {rule.code for rule in self.plan.operation.rules}
-        alone = {
-            one.field for one in self.plan.assignments if one.origin.value is not None and _stands_alone(one, self.plan)
-        }
-        return [(p["field"], p["message"]) for p in problems if p["field"] in alone and p["rule"] not in across]
-
     def _clean(self, mapped: Mapped) -> tuple[pd.DataFrame, list[pa.Table], list[pa.Table]]:
         done: dict[str, pa.Array] = {}
         repairs, problems = [], []
@@ -86,9 +86,6 @@ class Validator:
                 problems.append(_moved(cleaned.problems, where))
         columns = {name: pd.arrays.ArrowExtensionArray(done[name]) for name in self.plan.columns}
         return pd.DataFrame(columns, index=mapped.frame.index), repairs, problems
-
-
-_BLANK = pd.arrays.ArrowExtensionArray(pa.array([""], pa.string()))
 
 
 def _stands_alone(assignment: Assignment, plan: Plan) -> bool:
