@@ -456,6 +456,13 @@ def test_the_command_to_type_says_how_the_file_was_read(leads: Leads, home: Path
     assert found["load"] == "leads load 'my list.csv' -m list.toml --encoding utf-8"
 
 
+def test_what_json_holds_is_documented(checked: Callable[..., dict[str, Any]]) -> None:
+    """Each key of `check` has its line in docs/check.md, and no other has."""
+    text = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(documented) == sorted(checked([row(0)]))
+
+
 # --- On a screen ---
 
 
