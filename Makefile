@@ -19,7 +19,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for.
+# SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for, then SOAK_FUZZ_SECONDS=600 of damaged files.
 soak: setup
 	$(BIN)/python tests/soak.py
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline import mapping_commands
+from pipeline.mapping_commands import complete_mapping, complete_operation
 from pipeline.model import JournalError, UserError
 from pipeline.signals import InterruptedRunError
 
@@ -104,8 +106,16 @@ _common = _options(
 )
 _reading = _options(
     click.argument("files", nargs=-1, required=True, metavar="FILE..."),
-    click.option("-m", "--mapping", required=True, metavar="MAPPING", help="A path, or the name of a mapping."),
-    click.option("--operation", metavar="NAME", help="Instead of the mapping's own operation."),
+    click.option(
+        *("-m", "--mapping"),
+        required=True,
+        metavar="MAPPING",
+        shell_complete=complete_mapping,
+        help="A path, or the name of a mapping.",
+    ),
+    click.option(
+        "--operation", metavar="NAME", shell_complete=complete_operation, help="Instead of the mapping's own operation."
+    ),
     click.option("--encoding", metavar="NAME", help="The file's encoding, where it can't be found."),
     click.option("--sheet", metavar="NAME", help="The workbook's sheet."),
     click.option("--where", metavar="SQL", help="Of a Parquet file, the rows for which this DuckDB expression holds."),
@@ -126,12 +136,6 @@ _consenting = _options(
 _stale_ok = click.option("--stale-ok", is_flag=True, help="Dial leads that are more than 24 hours old.")
 _run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
-
-
-def _complete_operation(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    from schemas.catalogue import CATALOGUE
-
-    return [name for name in CATALOGUE if name.startswith(begun)]
 
 
 def _complete_field(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -241,7 +245,12 @@ def reconcile(run: str, **given: Any) -> None:
     metavar="STATUS,…",
     help="Rows that ended so.",
 )
-@click.option("-m", "--mapping", metavar="MAPPING", help="A corrected mapping, instead of the run's own.")
+@click.option(
+    *("-m", "--mapping"),
+    metavar="MAPPING",
+    shell_complete=complete_mapping,
+    help="A corrected mapping, instead of the run's own.",
+)
 @click.option("--mended", type=click.Path(path_type=Path), metavar="FILE", help="The rejected file, mended: its rows.")
 @_sending
 @_consenting
@@ -349,7 +358,7 @@ def runs(**given: Any) -> None:
 
 
 @cli.command()
-@click.argument("operation", shell_complete=_complete_operation)
+@click.argument("operation", shell_complete=complete_operation)
 @click.argument("arguments", nargs=-1, metavar="FIELD=VALUE...", shell_complete=_complete_field)
 @click.option("--yes", is_flag=True, help="Answers the question before a call that reaches people.")
 @_sending
@@ -373,7 +382,7 @@ def call(operation: str, arguments: tuple[str, ...], yes: bool, **given: Any) ->
 
 
 @cli.command()
-@click.argument("name", required=False, shell_complete=_complete_operation)
+@click.argument("name", required=False, shell_complete=complete_operation)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def operations(name: str | None, as_json: bool) -> None:
     """Lists the operations; with NAME, its fields, rules and what it does."""
@@ -394,7 +403,12 @@ def config(**given: Any) -> None:
 
 
 @cli.command()
-@click.option("-m", "--mapping", metavar="MAPPING", help="Look at this mapping, and ask about its campaign.")
+@click.option(
+    *("-m", "--mapping"),
+    metavar="MAPPING",
+    shell_complete=complete_mapping,
+    help="Look at this mapping, and ask about its campaign.",
+)
 @click.option("--campaign", "campaigns", multiple=True, metavar="NAME", help="Ask about this campaign (repeat it).")
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long each step may take.  [default: at most 10]")
 @_common
@@ -434,6 +448,9 @@ def sandbox(profile: str, campaigns: tuple[str, ...], data: Path | None, plan: P
     names = campaigns or DEFAULT_CAMPAIGNS
     faults = read_plan(plan) if plan else {}
     serve(SandboxConfig(state_path=data, profile=chosen, campaigns=names, plan=faults, **given))
+
+
+cli.add_command(mapping_commands.mapping)
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _ENCODING_HOW = {"bom": "by its mark", "utf-8": "every byte fits", "detected": "
 _TOLD = {
     *("path", "name", "format", "size", "mtime_ns", "sha256", "encoding", "encoding_how", "delimiter"),
     *("sheet", "sheets", "header_row", "columns", "first_row", "last_row", "rows", "blank_rows", "ragged_rows"),
-    *("where", "left_out", "notes", "fields", "not_sent", "containers", "member"),
+    *("where", "left_out", "notes", "fields", "not_sent", "containers", "member", "headings"),
 }
 _KEPT = {
     "first": "the first of each is sent, and the others are skipped",

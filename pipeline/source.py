@@ -40,7 +40,9 @@ __all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOption
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
 _BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
+_CELL_BYTES = 512
 _MAX_RECORD_BYTES = 64 << 20
+_MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
 _FRESH_SECONDS = 5.0  # a file that was changed so lately is looked at twice; some systems count every other second only
 _SECOND_LOOK_SECONDS = 0.9
 
@@ -50,10 +52,12 @@ class SourceOptions:
     """What the user says about a file; None: found out.
 
     `header_row` counts as the user does, 0 means no header: columns are then named "1", "2", ….
-    A cell that, trimmed, is one of `null_tokens` becomes "". Of a Parquet file, `where` is a DuckDB expression for
-    the rows that are read, and `beside` has columns that belong to its rows. `member` is the file meant in an archive,
-    `called` what the user calls a file that is not known by its path, `most_bytes` what it may have unpacked;
-    one that `is_whole` is written by nobody any more.
+    A cell that, trimmed, is one of `null_tokens` becomes "". Columns that the file names alike are told apart where
+    one of them is among `picked`: `Phone[2]` is the second named `Phone`. With `pad_short`, a row of a CSV file that
+    has too few cells gets empty ones at its end. Of a Parquet file, `where` is a DuckDB expression for the rows that
+    are read, and `beside` has columns that belong to its rows. `member` is the file meant in an archive, `called` what
+    the user calls a file that is not known by its path, `most_bytes` what it may have unpacked; one that `is_whole` is
+    written by nobody any more.
     """
 
     sheet: str | None = None
@@ -61,6 +65,8 @@ class SourceOptions:
     delimiter: str | None = None
     encoding: str | None = None
     null_tokens: tuple[str, ...] = ()
+    picked: frozenset[str] = frozenset()
+    pad_short: bool = False
     where: str | None = None
     beside: parquet.Beside | None = None
     member: str | None = None
@@ -74,11 +80,11 @@ class Inspection:
     """The reading decisions for one file.
 
     `encoding_how` is `bom`, `utf-8`, `detected` or `given`; encoding and delimiter are "" unless it is CSV. `columns`
-    are the frame's columns: headers as in the file, stripped. `rows` are the records that `read` yields,
-    `ragged_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below the header,
-    `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does not hold.
-    `containers` are what the list was in (gzip, bz2, zstd, zip), the outermost first, `member` its name in an archive;
-    size, time and digest are those of the file as it was given.
+    are the frame's columns; `headings` are as in the file, stripped. `rows` are the records that `read` yields,
+    `ragged_rows` and `padded_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below
+    the header, `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does
+    not hold. `containers` are what the list was in (gzip, bz2, zstd, zip), the outermost first, `member` its name in
+    an archive; size, time and digest are those of the file as it was given.
     """
 
     path: Path
@@ -97,11 +103,13 @@ class Inspection:
     sheets: tuple[str, ...]
     header_row: int
     columns: tuple[str, ...]
+    headings: tuple[str, ...]
     first_row: int
     last_row: int
     rows: int
     blank_rows: int
     ragged_rows: int
+    padded_rows: int
     where: str | None
     left_out: int
     notes: tuple[str, ...]
@@ -110,7 +118,7 @@ class Inspection:
     def as_json(self) -> dict[str, Any]:
         """All that a manifest keeps, in types that JSON knows."""
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("layout", "called")}
-        several = ("columns", "containers", "sheets", "notes")
+        several = ("columns", "headings", "containers", "sheets", "notes")
         return record | {key: list(record[key]) for key in several} | {"path": str(self.path)}
 
 
@@ -296,14 +304,16 @@ def _inspection(file: _File, inspected: _Inspected, options: SourceOptions) -> I
         sheets=sheet.sheets if sheet else (),
         header_row=header.row,
         columns=header.names,
+        headings=header.headings,
         first_row=layout.first_row,
         last_row=counts.last_row,
         rows=counts.rows,
         blank_rows=counts.blank,
         ragged_rows=counts.ragged,
+        padded_rows=counts.padded,
         where=options.where,
         left_out=layout.records.total - counts.rows if layout.records else 0,
-        notes=_container_notes(file.content) + inspected.notes + header.notes,
+        notes=_container_notes(file.content) + inspected.notes + header.notes + counts.notes(),
         layout=layout,
     )
 
@@ -326,7 +336,9 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
     """The header, and the place after it."""
     if not head:
         raise InputError(f"the first record has no end within {_HEAD_BYTES:,} bytes; is this a list?")
-    header = find_header(head, options.header_row, first_column)
+    header = find_header(head, options.header_row, first_column, options.picked)
+    if header.width > _MAX_COLUMNS:
+        raise InputError(f"it has {header.width:,} columns, and a list has at most {_MAX_COLUMNS:,}; set delimiter")
     if not header.row:
         return header, _Place(head[0].row, head[0].start)
     record = next(record for record in head if record.row == header.row)
@@ -338,6 +350,7 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
 
 def _inspect_csv(path: Path, options: SourceOptions) -> _Inspected:
     encoding = decode.first_choice(_head(path), options.encoding)
+    _refuse_contradiction(path, encoding)
     try:
         return _inspect_as(path, options, encoding)
     except UndecodableError as error:
@@ -349,6 +362,22 @@ def _inspect_csv(path: Path, options: SourceOptions) -> _Inspected:
         return _inspect_as(path, options, detected)
     except UndecodableError as error:
         raise InputError(f"{error}, and not UTF-8; set encoding, or save the file as UTF-8") from None
+
+
+def _refuse_contradiction(path: Path, encoding: Encoding) -> None:
+    """Raises where an encoding is given, and the file's mark says another that holds over all of it."""
+    own = decode.by_mark(_head(path))
+    if encoding.how != "given" or own is None or own.name == encoding.name:
+        return
+    try:
+        with path.open("rb") as file:
+            foreign = sum(not block.isascii() for block in decode.utf8_blocks(file, own))
+    except UndecodableError:
+        return
+    if foreign or not own.is_utf8:
+        raise InputError(
+            f"it is {own.name}, as its first bytes say, and encoding is {encoding.name}; leave encoding out"
+        )
 
 
 def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Inspected:
@@ -366,7 +395,8 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
         row_position=header.row_position,
         first_row=first.row,
         start_byte=first.start_byte,
-        block_bytes=_block_bytes(structure),
+        block_bytes=_block_bytes(structure, header.width),
+        pads_short=options.pad_short and not header.rejected,  # there, our own columns stand at a short row's end
     )
     counts = _Counts(header)
     if structure.records >= first.row:  # of nothing, pyarrow would say that it is invalid
@@ -374,6 +404,7 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
     if counts.rows + counts.blank != structure.records - first.row + 1:
         raise InputError(DISAGREE)
     _refuse_cut_off(counts, structure)
+    _refuse_split_column(counts, header, options)
     _refuse_useless(counts, header)
     return _Inspected(header, layout, counts, sha256, _encoding_notes(encoding))
 
@@ -413,14 +444,14 @@ def _scan(path: Path, encoding: Encoding, delimiter: str) -> tuple[Structure, st
     return scanner.finish(), digest.hexdigest()
 
 
-def _block_bytes(structure: Structure) -> int:
-    """A size of blocks that holds the longest record."""
+def _block_bytes(structure: Structure, width: int) -> int:
+    """A size of blocks that holds the longest record, and some hundreds of wide ones: a column has its own cost."""
     if structure.longest_bytes > _MAX_RECORD_BYTES:
         raise InputError(
             f"row {structure.longest_row} has {structure.longest_bytes:,} bytes, more than {_MAX_RECORD_BYTES:,}; "
             "look there for a quote that is closed too late"
         )
-    return max(_BLOCK_BYTES, 2 * structure.longest_bytes)
+    return max(_BLOCK_BYTES, 2 * structure.longest_bytes, _CELL_BYTES * width)
 
 
 def _encoding_notes(encoding: Encoding) -> tuple[str, ...]:
@@ -434,6 +465,13 @@ def _refuse_cut_off(counts: _Counts, structure: Structure) -> None:
         raise InputError(
             f"row {counts.last_row}, the last, has too few cells and no line end: the file is cut off or still being "
             "written; export it again"
+        )
+
+
+def _refuse_split_column(counts: _Counts, header: Header, options: SourceOptions) -> None:
+    if header.width == 1 and counts.ragged and options.delimiter is None:
+        raise InputError(
+            f"it looks like one column, yet row {counts.first_ragged} has more cells; set delimiter, or quote the cells"
         )
 
 
@@ -494,7 +532,7 @@ def _inspect_parquet(path: Path, options: SourceOptions) -> _Inspected:
     if not records.total and options.where is None:
         raise InputError("it has no rows; export it again")
     width = len(records.columns)
-    header = Header(0, width, records.columns, tuple(range(width)), (), ())
+    header = Header(0, width, records.columns, records.columns, tuple(range(width)), (), ())
     layout = Layout(
         path=path,
         encoding=Encoding("", ""),
@@ -524,9 +562,11 @@ class _Counts:
     """What batches add up to."""
 
     def __init__(self, header: Header | None = None) -> None:
-        self.rows = self.ragged = self.blank = self.last_row = 0
+        self.rows = self.ragged = self.padded = self.blank = self.last_row = 0
+        self.first_ragged = 0
         self.ends_short = False  # the last record has fewer cells than the header
         self.widths: Counter[int] = Counter()  # of ragged rows
+        self.repeats: list[int] = []  # rows that say what the header says
         self._header = header
 
     def add_all(self, layout: Layout) -> None:
@@ -538,15 +578,29 @@ class _Counts:
         """Counts one batch."""
         self.rows += len(batch.rows) + len(batch.ragged)
         self.ragged += len(batch.ragged)
+        if batch.ragged and not self.first_ragged:
+            self.first_ragged = batch.ragged[0].row
+        self.padded += len(batch.padded)
         self.blank += batch.blank
         self.widths.update(len(row.cells) for row in batch.ragged)
         self._see_last(batch)
         if self._header:
             _refuse_unnamed(self._header, batch)
+            self.repeats += _repeats(self._header, batch)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be told of the rows."""
+        told = []
+        if self.padded:
+            told.append(f"rows that had too few cells and got empty ones at the end (short_rows): {self.padded:,}")
+        if self.repeats:
+            told.append(f"rows that repeat the header: {len(self.repeats):,}, the first is row {self.repeats[0]}")
+        return tuple(told)
 
     def _see_last(self, batch: Batch) -> None:
         if len(batch.rows) and batch.rows[-1] > self.last_row:
-            self.last_row, self.ends_short = int(batch.rows[-1]), False
+            self.last_row = int(batch.rows[-1])
+            self.ends_short = batch.padded[-1:] == (self.last_row,)
         if batch.ragged and batch.ragged[-1].row > self.last_row:
             self.last_row = batch.ragged[-1].row
             self.ends_short = self._header is not None and len(batch.ragged[-1].cells) < self._header.width
@@ -562,14 +616,27 @@ def _refuse_unnamed(header: Header, batch: Batch) -> None:
             )
 
 
+def _repeats(header: Header, batch: Batch) -> list[int]:
+    """The rows of lists put together with their headers left in."""
+    found = np.arange(len(batch.rows) if header.row else 0)
+    for position, heading in zip(header.positions, header.headings, strict=True):
+        if not found.size:
+            break
+        column = batch.table.column(position).take(pa.array(found))
+        found = found[pc.equal(pc.utf8_trim_whitespace(column), heading).to_numpy(zero_copy_only=False)]
+    rows: list[int] = batch.rows[found].tolist()
+    return rows
+
+
 def _refuse_useless(counts: _Counts, header: Header) -> None:
     if not counts.rows:
         raise InputError(f"it has no rows below the header (row {header.row}); export it again")
     if counts.ragged * 2 > counts.rows and not header.rejected:  # a rejected file may be all ragged rows
         width, rows = counts.widths.most_common(1)[0]
+        pad = '; if only cells at the end are missing, set short_rows = "pad"' if width < header.width else ""
         raise InputError(
             f"{counts.ragged} of {counts.rows} rows don't have the {header.width} cells of the header (row "
-            f"{header.row}), {rows} of them have {width}; set header_row or delimiter, or mend the file"
+            f"{header.row}), {rows} of them have {width}; set header_row or delimiter, or mend the file{pad}"
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
 from pipeline.job import Job, World
-from pipeline.mapping import MAPPING_VERSION, Plan
+from pipeline.mapping import MAPPING_VERSION, MappingFile, Plan, columns_named
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.signals import InterruptedRunError
-from pipeline.source import Chunk
+from pipeline.source import Chunk, SourceOptions
 from pipeline.validate import Validator, refused_constants
 from pipeline.wire import check_base_url
 
@@ -144,26 +145,44 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
 
 
 def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
-    table, most = job.mapping.source, job.settings.max_file_size
+    path, found = located(given, run, number, job.settings.max_file_size)
+    told = as_mapped(found, job.mapping, sheet=job.sheet, encoding=job.encoding)
+    options = replace(told, where=job.where)
+    inspection = source.inspect(path, options, run.spool)
+    plan = _bound(job, inspection.columns)
+    name = replace(given, member=inspection.member).name
+    record = inspection.as_json() | {"name": name, "path": given.kept, "comes_once": given.comes_once}
+    return Source(record, plan, partial(source.read, inspection, options))
+
+
+def located(given: GivenFile, run: RunFolder, number: int, most: int) -> tuple[Path, SourceOptions]:
+    """The file to read for a FILE, and the options that follow from how it was given. Raises as `fetch.local` does."""
     path = fetch.local(given, run, number, most)
-    options = source.SourceOptions(
-        sheet=job.sheet or table.sheet,
-        header_row=table.header_row,
-        delimiter=table.delimiter,
-        encoding=job.encoding or table.encoding,
-        null_tokens=tuple(table.null_tokens),
-        where=job.where,
+    options = SourceOptions(
         beside=earlier.origin(path),
         member=given.member,
         called=given.shown,
         most_bytes=most,
         is_whole=given.comes_once,
     )
-    inspection = source.inspect(path, options, run.spool)
-    plan = _bound(job, inspection.columns)
-    name = replace(given, member=inspection.member).name
-    record = inspection.as_json() | {"name": name, "path": given.kept, "comes_once": given.comes_once}
-    return Source(record, plan, partial(source.read, inspection, options))
+    return path, options
+
+
+def as_mapped(
+    options: SourceOptions, mapping: MappingFile, *, sheet: str | None, encoding: str | None
+) -> SourceOptions:
+    """The options as the mapping has them; sheet and encoding count more where they are given."""
+    table = mapping.source
+    return replace(
+        options,
+        sheet=sheet or table.sheet,
+        header_row=table.header_row,
+        delimiter=table.delimiter,
+        encoding=encoding or table.encoding,
+        null_tokens=tuple(table.null_tokens),
+        picked=columns_named(mapping),
+        pad_short=table.short_rows == "pad",
+    )
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
