@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import pandas as pd
 import pyarrow as pa
@@ -94,13 +95,14 @@ def jobs(job: Job) -> list[Job]:
     return [replace(job, mapping=step, limit=None, verify=None, canary=None) for step in job.mapping.steps]
 
 
-def steps(rows: Outgoing, barring: Callable[[Operation], Barred]) -> list[Step]:
+def steps(rows: Outgoing, barring: Callable[[Operation], Barred], now: Callable[[], datetime]) -> list[Step]:
     """The steps that follow the rows of a run; `barring` says who must not be contacted by an operation."""
     found = []
     for number, (job, step) in enumerate(zip(jobs(rows.job), rows.job.mapping.after, strict=True), 1):
         barred, row = barring(job.operation), (AFTER, _table(job, number))
         # A step holds constants, which no later run makes stale.
-        own = replace(rows, job=job, suppressed=barred, limit=None, as_of=None, given=row)
+        curfew = people.curfew(job.operation, job.mapping.policy, now)
+        own = replace(rows, job=job, suppressed=barred, limit=None, as_of=None, given=row, curfew=curfew)
         found.append(Step(number, step.when, own))
     return found
 

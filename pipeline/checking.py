@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import sqlalchemy as sa
 
-from pipeline import after, checkup, earlier, outgoing, people, prepare, statedb
+from pipeline import after, checkup, earlier, outgoing, people, prepare, records, stages, statedb
 from pipeline.checkup import Checkup
 from pipeline.folder import RunFolder
-from pipeline.job import Job
+from pipeline.hours import Opening
+from pipeline.job import Job, World
 from pipeline.mapping import Plan, sets_client_id
-from pipeline.model import Held, Status, UserError
+from pipeline.model import SUPPRESSED, Held, Status, UserError
 from pipeline.outgoing import Outgoing
 from pipeline.payloads import Repeats
 from pipeline.people import Consent
@@ -38,31 +42,55 @@ class Outlook:
 
     rows: Outgoing
     why_not_asked: str | None  # why the ledger is not asked; None where it is
+    curfew: people.Curfew | None  # None: the rows go at any hour
+    suppress_notes: Sequence[str]
+    waiting: Counter[Opening] = field(default_factory=Counter)  # rows that have to wait for their hour
     loaded: Counter[str] = field(default_factory=Counter)  # rows that are not sent again, by the run that sent them
     suppressed: int = 0
     in_doubt: int = 0  # an earlier run may have delivered them, and nothing can tell
     looked_up: int = 0  # the same, and they would be looked up before they go
 
-    @classmethod
-    def of(cls, job: Job, run: RunFolder) -> Outlook:
-        """Before the rows are known. Raises InputError where the suppress list can't be read."""
-        numbers = people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool)
-        try:
-            state, why_not = statedb.reading(job.settings.state), _why_not_asked(job)
-        except UserError as error:  # a load would not begin, and the list can be judged all the same
-            state, why_not = statedb.empty(), str(error)
-        barred = outgoing.barred(state, numbers, job.operation)
-        return cls(Outgoing(job, run, state, barred, None), why_not)
-
     def held(self, number: int, part: pa.Table) -> Sequence[Held]:
-        """The rows of a part that a load would hold back."""
+        """The rows of a part that a load would hold back at any hour."""
         batch = self.rows.foreseen(number, part, ask_ledger=self.why_not_asked is None)
         codes = Counter(held.code for held in batch.held)
         self.loaded.update(held.because_of or "" for held in batch.held if held.code == "already_loaded")
-        self.suppressed += codes["suppressed"]
+        self.suppressed += codes[SUPPRESSED]
         self.in_doubt += codes["in_doubt_elsewhere"]
         self.looked_up += len(batch.payloads)
+        if self.curfew is not None:
+            known = [one.row for one in batch.held] + [one.row for one in batch.payloads]
+            left = ~np.isin(part["row"].to_numpy(), known)
+            self.waiting.update(self.curfew.waiting(self.rows.job.operation, part.filter(pa.array(left))))
         return batch.held
+
+    def notes(self) -> list[str]:
+        """What its user should know of suppress files and calling hours."""
+        return [*self.suppress_notes, *(self.curfew.notes(self.waiting) if self.curfew is not None else ())]
+
+
+@contextmanager
+def outlook(job: Job, world: World, run: RunFolder) -> Iterator[Outlook]:
+    """What is known before the rows are. Raises InputError where a suppress list protects nobody."""
+    suppressed = stages.suppressed(job, world, run)
+    try:
+        state, why_not = statedb.reading(job.settings.state), _why_not_asked(job)
+    except UserError as error:  # a load would not begin, and the list can be judged all the same
+        state, why_not = statedb.empty(), str(error)
+    with _do_not_call(state, job.scope) as listed:
+        barred = outgoing.barred(state, listed, suppressed.numbers, job.operation)
+        curfew = people.curfew(job.operation, job.mapping.policy, world.now)
+        yield Outlook(Outgoing(job, run, state, barred, None), why_not, curfew, suppressed.told())
+
+
+@contextmanager
+def _do_not_call(state: sa.Engine, account: str) -> Iterator[records.DoNotCall | None]:
+    """The numbers that calls of this account have put on do-not-call; None where there never were any."""
+    if not records.marks(state)[0]:
+        yield None
+        return
+    with records.do_not_call(state, account) as listed:
+        yield listed
 
 
 def findings(outlook: Outlook, found: Checkup, plans: Sequence[Plan], repeats: Repeats) -> Findings:
@@ -83,9 +111,9 @@ def findings(outlook: Outlook, found: Checkup, plans: Sequence[Plan], repeats: R
         "ledger": _ledger(outlook),
         "suppressed": outlook.suppressed,
         "to_send": to_send,
-        "people": reached,
+        "people": reached | {"waiting": _waiting(outlook)},
         "duration": _duration(job, to_send),
-        "notes": [note for note in manifest["notes"] if note not in _of_sources(sources, plans)],
+        "notes": [note for note in manifest["notes"] if note not in _of_sources(sources, plans)] + outlook.notes(),
         "load": _load(job, reached["contacts"]) if to_send else None,
     }
 
@@ -161,6 +189,15 @@ def _reached(rows: Outgoing, to_send: int) -> dict[str, Any]:
         "why": why,
         "refused": _refused(jobs, count),
     }
+
+
+def _waiting(outlook: Outlook) -> list[dict[str, Any]]:
+    """How many of the rows may not go now, and when they may: the soonest first, never last."""
+    by_time = sorted(outlook.waiting.items(), key=lambda item: (item[0].at is None, str(item[0].at), item[0].zone))
+    return [
+        {"rows": rows, "at": opening.at and opening.at.isoformat(), "zone": opening.zone or None}
+        for opening, rows in by_time
+    ]
 
 
 def _refused(jobs: Sequence[Job], count: int) -> str | None:

@@ -20,6 +20,8 @@ from pipeline.model import JournalError, UserError
 from pipeline.signals import InterruptedRunError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pipeline.checking import Findings
     from pipeline.continued import Given
     from pipeline.folder import RunFolder
@@ -29,14 +31,17 @@ if TYPE_CHECKING:
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def main() -> None:
-    """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback."""
+def main(now: Callable[[], datetime] | None = None) -> None:
+    """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback.
+
+    `now` is the clock by which runs go; None: the wall clock.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know ASCII only
         sys.stdout.reconfigure(errors="backslashreplace")
     os.umask(0o077)  # whatever this tool writes holds people's data
     gc.set_threshold(50_000, 50, 100)  # rows come and go by the thousand: the default looks through them all too often
     try:
-        code = cli.main(prog_name="leads", standalone_mode=False)
+        code = cli.main(prog_name="leads", standalone_mode=False, obj=now)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = 2
@@ -301,10 +306,9 @@ def prune(older_than: str, in_doubt: bool, dry_run: bool, **given: Any) -> None:
     in doubt stay, and so do all runs of an account while something is under way there.
     """
     from pipeline import prune, screen, statedb
-    from pipeline.delivery import utc_now
 
     settings = _settings(given)
-    before = utc_now() - prune.age(older_than)
+    before = _clock()() - prune.age(older_than)
     state = statedb.engine(settings.state)
     told = prune.prune(settings.runs, state, before, in_doubt=in_doubt, dry_run=dry_run)
     screen.pruned(told, as_json=given["as_json"])
@@ -321,12 +325,12 @@ def forget(phone: str, dry_run: bool, **given: Any) -> None:
     not touched. While a run is sending, nothing is done: exit code 6. Let no check run meanwhile, either.
     """
     from pipeline import forget, screen, statedb
-    from pipeline.delivery import micros, utc_now
+    from pipeline.delivery import micros
 
     settings = _settings(given)
     digits = forget.phone_of(phone)
     state = statedb.engine(settings.state)
-    told = forget.forget(digits, settings.runs, state, micros(utc_now()), dry_run=dry_run)
+    told = forget.forget(digits, settings.runs, state, micros(_clock()()), dry_run=dry_run)
     screen.forgotten(told, phone, as_json=given["as_json"])
 
 
@@ -519,16 +523,23 @@ def _go_on(how: Callable[[RunFolder, Given, World], Summary], run: str, given: d
     _finish(summary, given)
 
 
+def _clock() -> Callable[[], datetime]:
+    """By which clock runs go."""
+    from pipeline.delivery import utc_now
+
+    given: Callable[[], datetime] | None = click.get_current_context().obj
+    return given or utc_now
+
+
 def _world(settings: Settings, watcher: Progress) -> World:
     import random
 
-    from pipeline.delivery import utc_now
     from pipeline.job import World
     from pipeline.transport import PooledTransport, new_loop
 
     return World(
         transport=lambda: PooledTransport(connections=settings.concurrency),
-        now=utc_now,
+        now=_clock(),
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=watcher,
         new_loop=new_loop,

@@ -78,7 +78,7 @@ def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_re
         if choice is Choice.OPEN:
             records.reopen(line.state, earlier.run_id)
             records.reopen_steps(line.state, earlier.run_id)
-        return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
+        return line.deliver(earlier, line.suppressed(earlier), choice, may_resend=may_resend)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,18 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from pipeline.clean import CLEANERS
+from pipeline.hours import CallingHours
 from pipeline.model import PROBLEMS, REPAIRS, UserError
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Operation, Settle
 
 MAPPING_VERSION = 1
+NOBODY = "none"  # [policy] suppress = "none": said on purpose
+VENDOR = "vendor"  # [policy] calling_hours = "vendor": the vendor's own check is trusted
 KEY_DIGITS = 32  # of a row key, which stands in for a ClientId that is not mapped
 
 _Length = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -83,10 +86,33 @@ class Policy(_Strict):
     overlong: Literal["reject", "truncate"] = "reject"
     dialing: Literal["import-only", "timezone-checked", "immediate"] = "import-only"
     client_id: Literal["key", "none"] = "key"
-    suppress: str | None = None
+    suppress: str | list[str] | None = None  # files, or globs of files
+    suppress_max_age_days: Annotated[int, Field(ge=1)] | None = None
+    calling_hours: str | None = None  # "9:00-20:00", or VENDOR; None: as the law has them
     allow_dialing_dups: bool = False
     dial_non_callables: bool = False
     resend_unfound: bool | None = None
+
+    @field_validator("calling_hours")
+    @classmethod
+    def _are_hours(cls, text: str | None) -> str | None:
+        if text not in (None, VENDOR):
+            CallingHours.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _has_lists_that_age(self) -> Policy:
+        if self.suppress == [] or "" in self.suppress_files:
+            raise ValueError('suppress names no file; say suppress = "none" on purpose')
+        if self.suppress_max_age_days is not None and not self.suppress_files:
+            raise ValueError("suppress_max_age_days is the age of suppress files, and none is named")
+        return self
+
+    @property
+    def suppress_files(self) -> tuple[str, ...]:
+        """The suppress files, or globs of them; none where nobody is named."""
+        named = [self.suppress] if isinstance(self.suppress, str) else self.suppress or []
+        return () if named == [NOBODY] else tuple(named)
 
 
 class AfterStep(_Strict):
@@ -111,9 +137,13 @@ class MappingFile(_Strict):
 
     @property
     def steps(self) -> list[MappingFile]:
-        """The steps after the load, each as a mapping of its own: constants under the policy that protects people."""
+        """The steps after the load, each as a mapping of its own: constants under the policy that protects people.
+
+        What the vendor looks at where it dials leads, it does not look at elsewhere.
+        """
+        hours = {"calling_hours": None} if self.policy.calling_hours == VENDOR else {}
         policy = self.policy.model_copy(
-            update={"overlong": "reject", "allow_dialing_dups": False, "dial_non_callables": False}
+            update={"overlong": "reject", "allow_dialing_dups": False, "dial_non_callables": False} | hours
         )
         source = SourceTable(date_order=self.source.date_order, regions=self.source.regions)
         constants = [{name: FieldSource(value=value) for name, value in step.fields.items()} for step in self.after]
@@ -459,6 +489,7 @@ def _limits(operation: Operation, mapping: MappingFile) -> dict[str, int]:
 def _checks(mapping: MappingFile, name: str) -> Iterator[Callable[[], None]]:
     """What a mapping must pass, whatever file it is for."""
     operation = operation_of(mapping, name)
+    yield partial(_check_hours, operation, mapping, name)
     yield partial(_check_clearing, operation, mapping, name)
     for field in mapping.extra_fields:
         yield partial(_check_extra, operation, field, name)
@@ -472,6 +503,14 @@ def _checks(mapping: MappingFile, name: str) -> Iterator[Callable[[], None]]:
     yield partial(_check_key_fits, operation, mapping, name)
     for number, step in enumerate(mapping.steps, 1):
         yield partial(_check_step, mapping, step, step_name(name, number))
+
+
+def _check_hours(operation: Operation, mapping: MappingFile, name: str) -> None:
+    if mapping.policy.calling_hours == VENDOR and not heeds_hours(operation, mapping.policy):
+        raise UserError(
+            f'mapping {name}: calling_hours = "vendor" goes only with dialing = "timezone-checked", where the vendor '
+            "looks at the customer's hour; leave it out"
+        )
 
 
 def _check_clearing(operation: Operation, mapping: MappingFile, name: str) -> None:
@@ -493,6 +532,11 @@ def _check_required(mapping: MappingFile, name: str) -> None:
     operation = operation_of(mapping, name)
     fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
     _refuse_lacking(operation, _with_identity(operation, fields, name), name)
+
+
+def heeds_hours(operation: Operation, policy: Policy) -> bool:
+    """Whether the vendor itself looks at the customer's hour before it calls."""
+    return bool(operation.dialing) and operation.dialing[policy.dialing].heeds_hours
 
 
 def _check_step(mapping: MappingFile, step: MappingFile, name: str) -> None:

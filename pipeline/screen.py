@@ -53,6 +53,7 @@ _NEXT = {
     "rejected": "mend the rows in {rejected} and load that file",
     "failed/false_ok": "the vendor said OK and stored nothing; once you know why: leads retry {run_id} --only failed",
     "accepted/stored_differently": "see what is stored otherwise: leads explain {run_id} --row N, and mend the mapping",
+    "skipped/outside_hours": "when it is open there: leads resume {run_id}, or load the file again",
     "skipped/several_matches": "see which leads: leads explain {run_id} --row N; or load the file with --update-all",
     "unknown": "leads reconcile {run_id}",
     "failed": "once the cause is gone: leads retry {run_id} --only failed",

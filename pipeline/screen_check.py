@@ -264,6 +264,8 @@ def _people(reached: Mapping[str, Any]) -> Iterator[str]:
         return
     many = _many(reached["contacts"], "person", "people")
     yield f"{many} would be contacted: {'; '.join(reached['why'])}"
+    if rows := sum(opening["rows"] for opening in reached["waiting"]):
+        yield f"{_many(rows, 'of them has', 'of them have')} to wait for calling hours, if it began now"
     if reached["refused"]:
         yield f"it would be refused: {plain(reached['refused'])}"
 

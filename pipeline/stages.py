@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +20,20 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline import after, earlier, fetch, folder, lock, mapping, records, report, settings, source, statedb
+from pipeline import (
+    after,
+    earlier,
+    fetch,
+    folder,
+    lock,
+    mapping,
+    records,
+    report,
+    settings,
+    source,
+    statedb,
+    suppress,
+)
 from pipeline import prepare as preparing
 from pipeline.advice import Advice
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
@@ -34,6 +47,7 @@ from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk, SourceOptions
+from pipeline.suppress import Suppressed
 from pipeline.validate import Validator, refused_constants
 from pipeline.wire import check_base_url
 
@@ -117,6 +131,17 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
     _note(run, list(advice.notes()))
     run.remove_spool()
     return seen
+
+
+def suppressed(job: Job, world: World, run: RunFolder) -> Suppressed:
+    """The numbers of the suppress files as they are now. The manifest names the files that were read last.
+
+    Raises InputError where they protect nobody: they can't be read, hold no number, or are too old.
+    """
+    found = suppress.read(job.mapping.policy, job.mapping_path.parent, run.spool, world.now())
+    manifest = run.read_json("manifest.json")
+    run.write_json("manifest.json", manifest | {"suppress": [asdict(file) for file in found.files]})
+    return found
 
 
 def _note(run: RunFolder, notes: Sequence[str]) -> None:

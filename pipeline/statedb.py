@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -128,6 +129,19 @@ MARKS = sa.Table(
     sa.Column("hash", sa.LargeBinary, primary_key=True),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+# Numbers that calls of an account have put on do-not-call, under the same key: they outlive the runs that did it.
+DO_NOT_CALL = sa.Table(
+    "do_not_call",
+    _metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+def hashed(phone: str, key: bytes) -> bytes:
+    """16 bytes that stand for a phone of ten digits, under the key of a state database."""
+    return hashlib.blake2b(phone.encode(), key=key, digest_size=16).digest()
 
 
 class BusyError(UserError):
@@ -193,10 +207,10 @@ def _unusable(url: sa.URL, error: Exception) -> UserError:
 
 
 def _check_tables(state: sa.Engine) -> None:
-    """Raises UserError where not all tables are there, or another version of this tool has made them."""
+    """Raises UserError where tables are missing, or another version of this tool has made them."""
     with state.connect() as connection:
         if not _tables(connection, state.url).issuperset(_metadata.tables):
-            raise UserError(f"--state {state.url.render_as_string()}: no state database of this tool; name another")
+            raise UserError(f"--state {state.url.render_as_string()}: lacks tables; the next load makes them")
 
 
 def _tables(connection: sa.Connection, url: sa.URL) -> set[str]:

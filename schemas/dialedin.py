@@ -119,6 +119,7 @@ DIALING = MappingProxyType(
             MappingProxyType({"ImportOnly": "0", "timezone": "1"}),
             contacts=True,
             doc="dialed at once if the hour is right where the phone is",
+            heeds_hours=True,
         ),
         "immediate": Dialing(
             MappingProxyType({"ImportOnly": "0", "timezone": "0"}),
@@ -298,6 +299,7 @@ INSERT_LEAD = Operation(
     custom=CUSTOM,
     dialing=DIALING,
     phone="PrimaryPhone",
+    place=("ZipCode", "State"),
     stores_again=("DuplicatesCheck", "1"),
     client_id="ClientId",
     duplicates_by="phone",
@@ -386,6 +388,7 @@ UPSERT_LEAD = Operation(
     custom=CUSTOM,
     dialing=DIALING,
     phone="PrimaryPhone",
+    place=("ZipCode", "State"),
     stores_again=INSERT_LEAD.stores_again,
     client_id="ClientId",
     not_in_key=frozenset({"Subcampaign", "ClientId"}),

@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -411,6 +412,19 @@ def test_it_tells_how_many_people_would_be_contacted(checked: Callable[..., dict
     assert (found["to_send"], found["suppressed"], found["people"]["contacts"]) == (2, 1, 2)
     assert found["people"]["refused"] is None
     assert found["load"] == "leads load list.csv -m list.toml --max-contacts 2"
+
+
+def test_it_tells_who_has_to_wait_for_calling_hours(checked: Callable[..., dict[str, Any]]) -> None:
+    """How many of those who would be contacted, and until when."""
+    policy = '[policy]\ndialing = "immediate"\nsuppress = "none"\ncalling_hours = "{}"\n'
+    spans = ("8:00-14:00", "13:30-21:00", "8:00-14:00")  # whatever the hour: one of them is closed
+    halves = [checked([row(0), row(1)], policy.format(span)) for span in spans]
+    waiting = [sum(opening["rows"] for opening in found["people"]["waiting"]) for found in halves]
+    assert 2 in waiting
+    found = halves[waiting.index(2)]
+    assert (found["to_send"], found["people"]["contacts"]) == (2, 2)
+    assert all(datetime.fromisoformat(opening["at"]) for opening in found["people"]["waiting"])
+    assert [note for note in found["notes"] if "outside calling hours" in note]
 
 
 def test_it_tells_why_a_load_would_be_refused(checked: Callable[..., dict[str, Any]]) -> None:

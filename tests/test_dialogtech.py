@@ -18,13 +18,12 @@ from urllib.parse import parse_qsl
 import httpx
 import pyarrow as pa
 import pytest
-from conftest import Account, Leads, Result, phone, write, write_csv
+from conftest import Account, Leads, Result, by_day, phone, write, write_csv
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import mappings, run, screen, settings
 from pipeline.clean import CleanOptions, clean
-from pipeline.delivery import utc_now
 from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.model import Reply, UserError
@@ -574,7 +573,7 @@ def load(home: Path, vendor: Vendor, header: list[str], rows: list[list[str]], f
         consent=Consent(50, dial_non_callables=False),
     )
     with screen.progress(quiet=False) as watcher:
-        return run.load(job, World(lambda: vendor, utc_now, random.Random(0), watcher))
+        return run.load(job, World(lambda: vendor, by_day, random.Random(0), watcher))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -23,7 +22,20 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, settled, write, write_csv, write_xlsx
+from conftest import (
+    TOKEN,
+    Account,
+    Leads,
+    RawVendor,
+    Result,
+    by_day,
+    http_reply,
+    phone,
+    settled,
+    write,
+    write_csv,
+    write_xlsx,
+)
 
 from pipeline import journal, lock, statedb
 from pipeline.model import Payload
@@ -260,13 +272,13 @@ def test_the_report_has_the_columns_of_the_contract(leads: Leads, account: Accou
 
 def test_the_report_tells_what_was_sent_and_what_came_back(leads: Leads, account: Account, mixed: Path) -> None:
     """A row that was sent has times, attempts, HTTP status and reply; one that was not has none of them."""
-    before = datetime.now(UTC)
+    before = by_day()
     result = leads("load", mixed, "-m", "mixed.toml", "--json", env=account.env)
     sent, refused, unsent = (result.by_row[row] for row in (2, 7, 9))
     assert {row["run_id"] for row in result.rows} == {result.json["run_id"]}
     assert {row["operation"] for row in result.rows} == {"InsertLead"}
     assert (sent["attempts"], sent["http_status"], sent["reply"]) == (1, 200, "Result: OK")
-    assert before <= sent["first_sent_at"] <= sent["settled_at"] <= datetime.now(UTC)
+    assert before <= sent["first_sent_at"] <= sent["settled_at"] <= by_day()
     assert sent["latency_ms"] > 0
     assert refused["reply"] == "Result: CURL error[500]: Phone number is in the DNC list. Lead ignored."
     assert refused["message"] == refused["reply"]
