@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from pipeline.clean import CLEANERS
+from pipeline.clean import CLEANERS, REGIONS, CleanOptions, Take, take
 from pipeline.hours import CallingHours
 from pipeline.model import PROBLEMS, REPAIRS, UserError
 from schemas.catalogue import CATALOGUE
@@ -44,6 +45,7 @@ class FieldSource(_Strict):
     map: dict[str, str] | None = None
     default: str | None = None
     clean: str | None = None
+    take: Take | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> FieldSource:
@@ -51,6 +53,8 @@ class FieldSource(_Strict):
             raise ValueError("give exactly one of column, value, template")
         if self.value is not None and (self.map is not None or self.default is not None):
             raise ValueError("map and default go with column or template, not with value")
+        if self.take is not None and self.column is None:
+            raise ValueError("take goes with column: it says which phone of a cell, or its extension")
         if self.clean is not None and self.clean not in CLEANERS:
             raise ValueError(f"clean = {self.clean!r} is not known{nearest(self.clean, CLEANERS)}")
         return self
@@ -78,12 +82,21 @@ class SourceTable(_Strict):
             raise ValueError(f'clear_token = "{token}" is one of null_tokens, which mean "not given"')
         return self
 
+    @model_validator(mode="after")
+    def _knows_its_regions(self) -> SourceTable:
+        for region in self.regions:
+            if region not in REGIONS:
+                known = ", ".join(sorted(REGIONS))
+                raise ValueError(f"regions: no phone of the US numbering plan is in {region!r}; these are: {known}")
+        return self
+
 
 class Policy(_Strict):
     """[policy]: what may happen in the world."""
 
     duplicates_in_file: Literal["first", "last", "error", "keep"] = "first"
     overlong: Literal["reject", "truncate"] = "reject"
+    past_dates: Literal["reject", "allow"] = "reject"
     dialing: Literal["import-only", "timezone-checked", "immediate"] = "import-only"
     client_id: Literal["key", "none"] = "key"
     suppress: str | list[str] | None = None  # files, or globs of files
@@ -134,6 +147,11 @@ class MappingFile(_Strict):
     lengths: dict[str, _Length] = {}
     policy: Policy = Policy()
     after: list[AfterStep] = []
+
+    def clean_options(self, now: datetime | None) -> CleanOptions:
+        """What the mapping declares about its values. Callbacks before `now` are refused; None: they may be past."""
+        clock = None if self.policy.past_dates == "allow" else now
+        return CleanOptions(self.source.date_order, tuple(self.source.regions), clock)
 
     @property
     def steps(self) -> list[MappingFile]:
@@ -202,12 +220,14 @@ class Plan:
 class Mapped:
     """A chunk under the vendor's names: text frame with the source's index, and what could not be mapped.
 
-    `cleared` follows REPAIRS: the cells, "" in the frame, whose fields are to be sent empty.
+    `cleared` and `taken` follow REPAIRS: the cells, "" in the frame, whose fields are to be sent empty; and those of
+    which a field takes a part.
     """
 
     frame: pd.DataFrame
     problems: pa.Table
     cleared: pa.Table = dataclass_field(default_factory=REPAIRS.empty_table)
+    taken: pa.Table = dataclass_field(default_factory=REPAIRS.empty_table)
 
 
 def parse(text: str, name: str, operation: str | None = None) -> MappingFile:
@@ -331,16 +351,18 @@ def _letting_through(origin: FieldSource, token: str) -> FieldSource:
 
 def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
     """The chunk's values under the vendor's names, not yet cleaned. Same index, same rows."""
-    columns, problems, cleared = {}, [PROBLEMS.empty_table()], [REPAIRS.empty_table()]
+    columns, problems, cleared, taken = {}, [PROBLEMS.empty_table()], [REPAIRS.empty_table()], [REPAIRS.empty_table()]
     for assignment in plan.assignments:
         values, misses = _values(assignment, frame)
         problems += misses
+        taken += _taken(assignment, frame)
         if plan.clear_token is not None:
             values, refused, emptied = _clear(plan, assignment, values, frame)
             problems.append(refused)
             cleared.append(emptied)
         columns[assignment.field] = pd.arrays.ArrowExtensionArray(values)
-    return Mapped(pd.DataFrame(columns, index=frame.index), pa.concat_tables(problems), pa.concat_tables(cleared))
+    told = (pa.concat_tables(tables) for tables in (problems, cleared, taken))
+    return Mapped(pd.DataFrame(columns, index=frame.index), *told)
 
 
 def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list[pa.Table]]:
@@ -351,7 +373,24 @@ def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list
 
 
 def _raw(origin: FieldSource, frame: pd.DataFrame) -> pa.Array:
-    return cells(frame, origin.column) if origin.template is None else _fill_template(origin.template, frame)
+    if origin.template is not None:
+        return _fill_template(origin.template, frame)
+    column = cells(frame, origin.column)
+    return column if origin.take is None else take(origin.take, column)
+
+
+def _taken(assignment: Assignment, frame: pd.DataFrame) -> list[pa.Table]:
+    """The cells of which the field takes a part, and leaves another."""
+    origin = assignment.origin
+    if origin.take is None:
+        return []
+    column = cells(frame, origin.column)
+    part = take(origin.take, column)
+    return [
+        _changed(
+            assignment.field, "part_taken", column, part, pc.and_(pc.not_equal(part, column), pc.not_equal(part, ""))
+        )
+    ]
 
 
 def cells(frame: pd.DataFrame, name: str | None) -> pa.StringArray:
@@ -413,10 +452,17 @@ def _holds(origin: FieldSource, frame: pd.DataFrame, token: str | None) -> pa.Ar
 
 
 def _cleared(field: str, values: pa.Array, where: pa.Array) -> pa.Table:
+    return _changed(field, "cleared", values, pa.repeat("", len(values)), where, lossless=True)
+
+
+def _changed(
+    field: str, rule: str, raw: pa.Array, values: pa.Array, where: pa.Array, *, lossless: bool = False
+) -> pa.Table:
+    """The same repair for each cell in the mask."""
     positions = pc.indices_nonzero(where).cast(pa.int64())
     count = len(positions)
-    columns = [positions, [field] * count, values.take(positions), [""] * count, ["cleared"] * count, [True] * count]
-    return pa.table(columns, schema=REPAIRS)
+    columns = [positions, [field] * count, raw.take(positions), values.take(positions), [rule] * count]
+    return pa.table([*columns, [lossless] * count], schema=REPAIRS)
 
 
 def _fill_template(template: str, frame: pd.DataFrame) -> pa.Array:

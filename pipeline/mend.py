@@ -114,9 +114,21 @@ def _chosen(case: Case) -> list[Line]:
 
 def _abroad(case: Case) -> list[Line]:
     areas = (re.sub(r"\D", "", value).removeprefix("1")[:3] for value in case.values)
+    return _regions(case, sorted({area_regions()[area] for area in areas if area in area_regions()}))
+
+
+def _regions(case: Case, found: Sequence[str]) -> list[Line]:
     known = case.file.source.regions
-    found = sorted({area_regions()[area] for area in areas if area in area_regions()} - set(known))
-    return [Line("source", f"regions = {_list([*known, *found])}")] if found else []
+    new = [region for region in found if region not in known]
+    return [Line("source", f"regions = {_list([*known, *new])}")] if new else []
+
+
+def _first(case: Case) -> list[Line]:
+    """The field takes the first phone of its cell."""
+    origin = case.origin
+    if origin is None or origin.column is None or origin.take is not None:
+        return []
+    return [Line("fields", f"{_key(case.field)} = {_origin(origin, take='first')}")]
 
 
 _MEND_THE_VALUE = Advice("mend the values in the file")
@@ -148,12 +160,14 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
         ),
         "bad_phone": Advice("write them as ten digits"),
         "lossy_number": Advice("take these numbers from the original list: their digits are lost here"),
-        "phone_extension": Advice("leave one plain number in the cell"),
-        "two_phones": Advice("leave one plain number in the cell"),
+        "phone_extension": Advice("leave one plain number in the cells, or take the first of each", _first),
+        "two_phones": Advice("leave one plain number in the cells, or take the first of each", _first),
         "foreign_phone": Advice("leave these rows out: such numbers can't be dialed"),
         "phone_region": Advice("if you may call there, say so", _abroad),
         "premium_phone": Advice("leave these rows out: such numbers are never dialed"),
         "toll_free_phone": Advice("look for the person's own number: these belong to companies"),
+        "state_region": Advice("if people there may be called, say so", lambda case: _regions(case, ["CA"])),
+        "zip_region": Advice("if people there may be called, say so", lambda case: _regions(case, ["CA"])),
         "bad_state": Advice("write the two letters of a state, or its name"),
         "bad_zip": Advice("write five digits, or nine as 12345-6789"),
         "bad_date": Advice("write a date with its time, as 12/31/2026 14:30:00"),
@@ -161,6 +175,11 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
             "say which comes first, month (mdy) or day (dmy)", lambda _: [Line("source", 'date_order = "mdy"')]
         ),
         "date_offset": Advice("take the time zone away: the time is the customer's own"),
+        "dst_gap": Advice("choose another hour: clocks leave that one out"),
+        "past_date": Advice(
+            "choose another date, or send it all the same", lambda _: [Line("policy", 'past_dates = "allow"')]
+        ),
+        "bad_email": Advice("write one address"),
         "bad_flag": Advice("write 1 or 0, or translate the file's words", lambda case: _translated(_FLAGS, case)),
     }
 )

@@ -36,7 +36,7 @@ from pipeline import (
 )
 from pipeline import prepare as preparing
 from pipeline.advice import Advice
-from pipeline.clean import CLEANERS_VERSION, CleanOptions
+from pipeline.clean import CLEANERS_VERSION
 from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
@@ -116,12 +116,13 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
     Gives which of the valid rows share a phone or identifier, by their places.
     """
     target, names = _target(job), [record["name"] for record in _source_records(sources)]
+    options = job.mapping.clean_options(_moment(run))
     seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
     for number, src in enumerate(sources):
-        totals = preparing.totals(_validator(job, src.plan), src.chunks(), totals, number)
+        totals = preparing.totals(Validator.of(src.plan, options), src.chunks(), totals, number)
     for number, src in enumerate(sources):
         preparer = preparing.Preparer(
-            _validator(job, src.plan), target, seen, keys, bool(target.account), totals, advice, number, names
+            Validator.of(src.plan, options), target, seen, keys, bool(target.account), totals, advice, number, names
         )
         for part, chunk in enumerate(src.chunks()):
             table = _chosen(preparer.part(chunk), src)
@@ -131,6 +132,11 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
     _note(run, list(advice.notes()))
     run.remove_spool()
     return seen
+
+
+def _moment(run: RunFolder) -> datetime:
+    """The moment by which a run judges what is past: its manifest's, so that it can be told again."""
+    return datetime.fromisoformat(run.read_json("manifest.json")["started_at"])
 
 
 def suppressed(job: Job, world: World, run: RunFolder) -> Suppressed:
@@ -212,7 +218,7 @@ def as_mapped(
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
     plan = mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
-    for field, message in refused_constants(plan, _options(job)):
+    for field, message in refused_constants(plan, job.mapping.clean_options(None)):
         raise UserError(f"mapping {job.mapping_path.name}: [fields] {report.told_of(field, message)}")
     return plan
 
@@ -249,15 +255,6 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
         chunks = partial(earlier.chunks, selection.run, number, record["columns"])
         sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, chunks, rows))
     return sources
-
-
-def _validator(job: Job, plan: Plan) -> Validator:
-    return Validator.of(plan, _options(job))
-
-
-def _options(job: Job) -> CleanOptions:
-    table = job.mapping.source
-    return CleanOptions(date_order=table.date_order, regions=tuple(table.regions))
 
 
 def _target(job: Job) -> Target:

@@ -37,7 +37,7 @@ class Checked:
 
 def refused_constants(plan: Plan, options: CleanOptions) -> list[tuple[str, str]]:
     """(field, why) of each constant that can be valid in no row, whatever else the row holds."""
-    constants = tuple(one for one in plan.assignments if one.origin.value is not None and _stands_alone(one, plan))
+    constants = tuple(one for one in plan.assignments if one.origin.value is not None and not _judged_by(one, plan))
     row = pd.DataFrame(index=pd.Index([0], name="row"))
     alone = replace(plan, assignments=constants)
     problems = Validator.of(alone, options).check(apply(alone, row)).problems.to_pylist()
@@ -61,7 +61,7 @@ class Validator:
     def check(self, mapped: Mapped) -> Checked:
         """The mapped chunk cleaned and checked: same rows, same index."""
         frame, repairs, problems = self._clean(mapped)
-        repairs.append(mapped.cleared)
+        repairs = [mapped.taken, *repairs, mapped.cleared]
         if self.plan.policy.overlong == "truncate":
             frame, cut = _truncate(self.plan, frame)
             repairs += cut
@@ -88,16 +88,22 @@ class Validator:
         return pd.DataFrame(columns, index=mapped.frame.index), repairs, problems
 
 
-def _stands_alone(assignment: Assignment, plan: Plan) -> bool:
-    """Whether a field is judged by nothing but its own value."""
+def _judged_by(assignment: Assignment, plan: Plan) -> set[str]:
+    """The other fields that a field's cleaner looks at."""
     known = plan.operation.by_name.get(assignment.field)
-    return not (CLEANERS[assignment.cleaner].beside or (known and known.cleaner_when))
+    others = {other.field for other in CLEANERS[assignment.cleaner].beside} - {assignment.field}
+    return others | ({known.cleaner_when[0]} if known and known.cleaner_when else set())
 
 
 def _context_first(plan: Plan) -> list[Assignment]:
-    """Fields that others are judged by (the state for a ZIP, the search field for its value) come first."""
+    """Fields that others are judged by (the state for a ZIP, the ZIP for a callback's date) come first."""
+    by_field = {assignment.field: assignment for assignment in plan.assignments}
 
-    return sorted(plan.assignments, key=lambda assignment: not _stands_alone(assignment, plan))
+    def depth(assignment: Assignment) -> int:
+        """How many fields stand before it, one judged by the other."""
+        return max((1 + depth(by_field[name]) for name in _judged_by(assignment, plan) if name in by_field), default=0)
+
+    return sorted(plan.assignments, key=depth)
 
 
 def _cleaners(

@@ -82,4 +82,5 @@ def _by_area_code() -> Mapping[str, tuple[str, ...]]:
     for prefix, zones in TIMEZONE_DATA.items():
         if prefix.startswith(_COUNTRY) and len(prefix) > len(_COUNTRY) + 2:
             found[prefix[1:4]] |= set(zones)
-    return MappingProxyType({area: tuple(sorted(zones & available_timezones())) for area, zones in found.items()})
+    known = available_timezones()
+    return MappingProxyType({area: tuple(sorted(zones & known)) for area, zones in found.items()})

@@ -143,6 +143,8 @@ def test_problems_are_ranked_and_have_samples(checked: Callable[..., dict[str, A
     assert bad_phone["advice"] == "write them as ten digits"
 
 
+TWO = "202-555-0127 / 202-555-0128"
+
 # A mapping's fields, the cells of its columns, and the rule by which they are no good.
 MENDABLE = {
     "too_long": ('City = "City"', {"City": "x" * 120}, "too_long"),
@@ -157,6 +159,13 @@ MENDABLE = {
     "nothing in words": ('State = "State"', {"State": " n/a "}, "bad_state"),
     "cell_error": ('City = "City"', {"City": "#REF!"}, "cell_error"),
     "cell_error of nothing": ('City = "City"', {"City": "#N/A"}, "cell_error"),
+    "two_phones": ('SecondaryPhone = "Two"\n[extra_fields]\nSecondaryPhone = 20', {"Two": TWO}, "two_phones"),
+    "state_region": ('State = "State"', {"State": "ON"}, "state_region"),
+    "past_date": (
+        'CallbackDate = "When"\nCallbackAgent = "Who"',
+        {"When": "01/31/2020 10:00:00", "Who": "joe"},
+        "past_date",
+    ),
     "missing": ('Campaign = "Camp"', {"Camp": ""}, "missing"),
 }
 

@@ -320,7 +320,7 @@ def test_updates_from_a_file_change_what_they_name_and_nothing_else(leads: Leads
     header = "ClientId,First Name,Last Name,Status,Notes,Callback Agent,Callback Date"
     write(
         home / "updates.csv",
-        f"{header}\nS-1,,Hale,Interested,,jlee,4/5/2027 10:30\nS-2,,,,new & better,,\nS-3,,,Interested,,,\nS-1,,,,,,\n",
+        f"{header}\nS-1,,Hale,Interested,,jlee,4/5/2087 10:30\nS-2,,,,new & better,,\nS-3,,,Interested,,,\nS-1,,,,,,\n",
     )
     result = leads("load", "updates.csv", "-m", "update_by_clientid", "--json", env=account.env)
     assert result.code == 1
@@ -333,10 +333,20 @@ def test_updates_from_a_file_change_what_they_name_and_nothing_else(leads: Leads
     first, second = (account.leads()[number] for number in ("2025550101", "2025550102"))
     assert (first["FirstName"], first["LastName"], first["Notes"]) == ("Ada", "Hale", "old")
     assert first["CallStatus"] == "Interested"
-    assert first["Callback"] == {"CallbackAgent": "jlee", "CallbackDate": "04/05/2027 10:30:00"}
+    assert first["Callback"] == {"CallbackAgent": "jlee", "CallbackDate": "04/05/2087 10:30:00"}
     assert (second["FirstName"], second["Notes"]) == ("Ben", "new & better")
     assert len(account.leads()) == 2
     assert account.dials() == []
+
+
+def test_callbacks_in_the_past_are_refused_unless_the_policy_allows_them(leads: Leads, home: Path) -> None:
+    """The moment is the run's own; the policy may say that what is past goes as well."""
+    fields = 'PrimaryPhone = "P"\nCallbackDate = "W"\nCallbackAgent = { value = "ann" }\nCampaign = { value = "c" }'
+    write(home / "list.csv", "P,W\n2025550101,2020-01-02 10:00\n2025550102,2087-01-02 10:00\n")
+    write(home / "m.toml", f'operation = "InsertLead"\n[fields]\n{fields}\n')
+    assert leads("check", "list.csv", "-m", "m.toml", "--json").fates == {2: "invalid/past_date", 3: "valid"}
+    write(home / "m.toml", f'operation = "InsertLead"\n[fields]\n{fields}\n[policy]\npast_dates = "allow"\n')
+    assert leads("check", "list.csv", "-m", "m.toml", "--json").fates == {2: "valid", 3: "valid"}
 
 
 def test_searches_from_a_file_say_what_was_found(leads: Leads, home: Path, account: Account) -> None:
