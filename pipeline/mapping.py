@@ -386,11 +386,8 @@ def _taken(assignment: Assignment, frame: pd.DataFrame) -> list[pa.Table]:
         return []
     column = cells(frame, origin.column)
     part = take(origin.take, column)
-    return [
-        _changed(
-            assignment.field, "part_taken", column, part, pc.and_(pc.not_equal(part, column), pc.not_equal(part, ""))
-        )
-    ]
+    where = pc.and_(pc.not_equal(part, column), pc.not_equal(part, ""))
+    return [_changed(assignment.field, "part_taken", column, part, where)]
 
 
 def cells(frame: pd.DataFrame, name: str | None) -> pa.StringArray:
