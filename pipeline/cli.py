@@ -22,6 +22,7 @@ from pipeline.signals import InterruptedRunError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pipeline.checking import Findings
     from pipeline.continued import Given
     from pipeline.folder import RunFolder
     from pipeline.job import Job, Progress, Summary, World
@@ -204,13 +205,13 @@ def load(**given: Any) -> None:
 @_raw_csv
 @_common
 def check(**given: Any) -> None:
-    """Validates FILE as `load` would, and sends nothing. Needs no credentials."""
+    """Says what a `load` of FILE would do, and what would mend it. Sends nothing, and needs no credentials."""
     from pipeline import run, screen
 
     job = _job("check", given)
     with screen.progress(quiet=given["quiet"]) as watcher:
-        summary = run.check(job, _world(job.settings, watcher))
-    _finish(summary, given)
+        summary, found = run.check(job, _world(job.settings, watcher))
+    _finish(summary, given, found)
 
 
 @cli.command()
@@ -498,7 +499,16 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         sheet=given["sheet"],
         where=given["where"],
         raw_csv=given["raw_csv"],
+        asked=_asked(given),
     )
+
+
+def _asked(given: dict[str, Any]) -> tuple[str, ...]:
+    """The words that say again which rows are meant, and how they are read."""
+    words = [*given["files"], "-m", given["mapping"]]
+    for name in ("operation", "encoding", "sheet", "where", "runs", "state"):
+        words += [f"--{name}", given[name]] if given[name] else []
+    return tuple(words)
 
 
 def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
@@ -545,14 +555,17 @@ def _world(settings: Settings, watcher: Progress) -> World:
     )
 
 
-def _finish(summary: Summary, given: dict[str, Any]) -> None:
+def _finish(summary: Summary, given: dict[str, Any], found: Findings | None = None) -> None:
     from dataclasses import asdict
 
-    from pipeline import screen
+    from pipeline import screen, screen_check
 
     try:
         if sys.stdout is not None:  # closed by whoever started us
-            screen.result(asdict(summary), as_json=given["as_json"])
+            if found is None:
+                screen.result(asdict(summary), as_json=given["as_json"])
+            else:
+                screen_check.result(asdict(summary), found, as_json=given["as_json"])
             sys.stdout.flush()
     except OSError:  # whoever read our output has gone, or its disk is full: the exit code still tells the end
         _forget_stdout()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import after, earlier, lock, mapping, outgoing, people, records, rejected, report, statedb
+from pipeline import after, earlier, lock, mapping, records, rejected, report, statedb
 from pipeline.folder import RunFolder
 from pipeline.job import StepEnd, Summary
 from pipeline.model import STORED_DIFFERENTLY, DiskError, Held, Status, UserError
 from pipeline.rejected import Written
 from pipeline.sending import Sent
-from schemas.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Ending:
     unsent: Status
     state: sa.Engine | None = None
     sent: Sent | None = None
-    barred: people.Barred | None = None  # who would not be contacted, as far as a check knows
+    held: Callable[[int, pa.Table], Sequence[Held]] | None = None  # what a load would hold back, of a source's part
     notes: Sequence[str] = ()
 
 
@@ -134,14 +133,17 @@ def exit_code(ends: Collection[tuple[str, str | None]], sent: Sent | None) -> in
     return int(any(status in _NOT_WELL or code == STORED_DIFFERENTLY for status, code in ends))
 
 
-def write_report(run: RunFolder, ending: Ending) -> Reported:
-    """Writes results.parquet, with every row that was read in it once."""
+def write_report(
+    run: RunFolder, ending: Ending, look: Callable[[int, pa.Table], None] = lambda _source, _rows: None
+) -> Reported:
+    """Writes results.parquet, with every row that was read in it once. `look` sees what goes into it."""
     manifest = run.read_json("manifest.json")
     counts: Counter[tuple[str, str | None]] = Counter()
     repairs: Counter[tuple[str, bool]] = Counter()
 
     def counted() -> Iterator[pa.Table]:
-        for table in _projected(run, manifest, ending):
+        for number, table in _projected(run, manifest, ending):
+            look(number, table)
             counts.update(report.count(table))
             repairs.update(report.count_repairs(table))
             yield table
@@ -153,25 +155,17 @@ def write_report(run: RunFolder, ending: Ending) -> Reported:
     return Reported(counts, repairs)
 
 
-def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[pa.Table]:
+def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[tuple[int, pa.Table]]:
     for number, path in earlier.in_order(run, manifest):
         part = pq.read_table(path, columns=report.PART.names)
         of = manifest["sources"][number]
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())
         if ending.state is None:
-            sends, held = records.nothing(_would_be_held(part, number, ending, manifest["operation"]))
+            sends, held = records.nothing(ending.held(number, part) if ending.held else ())
         else:
             sends, held = records.settled_between(ending.state, run.run_id, number, rows)
-        yield report.project(part, sends, held, place, ending.unsent)
-
-
-def _would_be_held(part: pa.Table, number: int, ending: Ending, operation: str) -> list[Held]:
-    if ending.barred is None:
-        return []
-    barred = ending.barred.rows(CATALOGUE[operation], part)
-    valid = part["status"].to_numpy() == Status.VALID.value
-    return [outgoing.suppressed(number, row) for row in part.filter(pa.array(barred & valid))["row"].to_pylist()]
+        yield number, report.project(part, sends, held, place, ending.unsent)
 
 
 def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Written]:

@@ -70,6 +70,7 @@ class Job:
     parent: str | None = None  # id of the run whose rows go once more
     selection: Selection | None = None
     cells: Mapping[str, str] | None = None  # of a call: its one row
+    asked: tuple[str, ...] = ()  # what was typed of it, as a load takes it
     fresh_at: str | None = None  # ISO 8601: when these rows were first read; None: now
 
     @property

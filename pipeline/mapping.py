@@ -207,6 +207,11 @@ class Plan:
         return tuple(a.field for a in self.assignments)
 
     @property
+    def columns_used(self) -> frozenset[str]:
+        """The source's columns that any field comes from."""
+        return frozenset(column for a in self.assignments for column in _columns_of(a.origin))
+
+    @property
     def columns_by_field(self) -> dict[str, str]:
         """The source's column that a field comes from, where it is one column."""
         return {a.field: a.origin.column for a in self.assignments if a.origin.column is not None}
@@ -315,7 +320,7 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Colle
         raise UserError(_unmapped_text(operation, left, name))
     if mapping.unmapped == "custom":
         fields |= _custom_fields(operation, left, fields, name)
-    notes = (f"columns not sent: {', '.join(left)}",) if left and mapping.unmapped == "ignore" else ()
+    notes = (f"columns not sent: {listed(left)}",) if left and mapping.unmapped == "ignore" else ()
     fields = _with_identity(operation, fields, name)
     if token is not None:
         fields = {field: _letting_through(origin, token) for field, origin in fields.items()}
@@ -703,7 +708,7 @@ def _custom_fields(
 
 
 def _missing_columns(used: Iterable[str], headers: Sequence[str], name: str) -> list[str]:
-    has = f"it has: {', '.join(headers)}"
+    has = f"it has: {listed(headers)}"
     return [
         f"mapping {name}: the file has no column {column!r}{nearest(column, headers)}; {has}"
         for column in sorted(used)
@@ -714,9 +719,15 @@ def _missing_columns(used: Iterable[str], headers: Sequence[str], name: str) -> 
 def _unmapped_text(operation: Operation, left: Sequence[str], name: str) -> str:
     fields = [n for n, f in operation.by_name.items() if not f.from_policy]
     return (
-        f"mapping {name}: columns of the file that it doesn't mention: {', '.join(map(repr, left))}"
+        f"mapping {name}: columns of the file that it doesn't mention: {listed([*map(repr, left)])}"
         f'{nearest(left[0], fields)}; map them, or set unmapped = "ignore" (or "custom" to send them as adv_ fields)'
     )
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """The names, the first of them where they are many: "a, b and 37 more"."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -138,6 +138,7 @@ class Held:
     status: Status
     code: str
     message: str
+    because_of: str | None = None  # the run that has delivered it, or may have
 
 
 @dataclass(frozen=True, slots=True)

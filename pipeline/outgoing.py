@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -23,7 +24,7 @@ from pipeline.journal import Scope
 from pipeline.ledger import Decision, Entry, decide, is_in_doubt
 from pipeline.model import OUTSIDE_HOURS, Bar, Held, Payload, Place, Status
 from pipeline.records import Own
-from schemas.spec import LedgerRule, Settle
+from schemas.spec import Effect, LedgerRule, Operation, Settle
 
 BATCH_ROWS = 2000  # rows read from a part at once
 NEAR_DUPLICATE = 0.5  # of a file's rows in one earlier run: worth a word before they are sent
@@ -139,6 +140,20 @@ class Outgoing:
         some = sorted(fresh)[:_PHONES_LOOKED_AT]
         told.sample = len(some)
         told.called = records.runs_of_phones(self.state, self.job.scope, some)
+
+    def foreseen(self, number: int, part: pa.Table, *, ask_ledger: bool) -> Batch:
+        """The rows of a part that would not just go, if it were their turn now: held back, or looked up first."""
+        valid = pc.equal(part["status"], Status.VALID.value)
+        barred = self.suppressed.rows(self.job.operation, part)
+        known: dict[str, list[Entry]] = {}
+        if ask_ledger and records.has_sent(self.state, self.job.scope):
+            known = self._entries(part.select(["row_key", "identifier"]).filter(valid))
+        keys = part["identifier" if self._by_identifier else "row_key"]
+        concerned = valid.to_numpy() & (barred | pc.is_in(keys, value_set=pa.array([*known], pa.string())).to_numpy())
+        some = part.select(_COLUMNS).filter(pa.array(concerned))
+        rows = _Rows(number, some, barred[concerned], *self._when(some), {}, known)
+        batch = self._batch(rows)
+        return Batch([payload for payload in batch.payloads if payload.doubted_at is not None], batch.held)
 
     def batches(self) -> Iterator[Batch]:
         """Rows to send and rows held back, in order; never more to send than the limit."""
@@ -288,7 +303,7 @@ class Outgoing:
         if decision is Decision.LOOK_UP and self.job.lookup is not None:
             return replace(payload, doubted_at=max(entry.last_at for entry in entries))
         status, code, text = _HELD.get(decision, _HELD[Decision.LEAVE])
-        return Held(payload.source, payload.row, status, code, text.format(run=entry.run_id))
+        return Held(payload.source, payload.row, status, code, text.format(run=entry.run_id), entry.run_id)
 
 
 def _in_doubt(entries: Sequence[Entry]) -> list[Entry]:
@@ -310,6 +325,18 @@ def suppressed(source: int, row: int) -> Held:
 
 def _held(source: int, row: int, bar: Bar) -> Held:
     return Held(source, row, Status.SKIPPED, bar.code, bar.message)
+
+
+def barred(
+    state: sa.Engine, listed: records.DoNotCall | None, numbers: npt.NDArray[np.int64], operation: Operation
+) -> people.Barred:
+    """Who must not be contacted by an operation. Whoever was forgotten may be looked up, and that is all.
+
+    Who was put on do-not-call by this account (`listed`) may be taken off it again.
+    """
+    if operation.effect is Effect.READ:
+        return people.Barred(numbers)
+    return people.Barred(numbers, people.Marks(*records.marks(state)), None if operation.frees_people else listed)
 
 
 def _delivered_by(rows: _Rows) -> Counter[str]:

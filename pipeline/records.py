@@ -243,6 +243,12 @@ def requests_of(state: sa.Engine, run_id: str, source: int, row: int) -> list[Re
         return [Request(*values) for values in found]
 
 
+def has_sent(state: sa.Engine, account: str) -> bool:
+    """Whether anything was ever sent to this account."""
+    with state.connect() as connection:
+        return connection.execute(sa.select(SENDS.c.seq).where(SENDS.c.account == account).limit(1)).first() is not None
+
+
 def entries(state: sa.Engine, run_id: str | None, keys: Sequence[str]) -> dict[str, list[Entry]]:
     """What runs did with each of `keys`, oldest first; keys that none knows are left out.
 

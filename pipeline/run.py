@@ -8,46 +8,56 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import after, ending, following, people, records, sending, settings, signals, stages, statedb
+from pipeline import (
+    after,
+    checking,
+    ending,
+    following,
+    outgoing,
+    people,
+    records,
+    sending,
+    settings,
+    signals,
+    stages,
+    statedb,
+)
 from pipeline.after import Loaded, Step
+from pipeline.checking import Findings
+from pipeline.checkup import Checkup
 from pipeline.ending import Ending, Reported
 from pipeline.folder import RunFolder
 from pipeline.job import Job, StepEnd, Summary, World
 from pipeline.model import JournalError, Status
 from pipeline.outgoing import Choice, Outgoing
-from pipeline.people import Barred, Marks
 from pipeline.records import DoNotCall
 from pipeline.sending import Access, Sent
 from pipeline.signals import Signals
 from pipeline.suppress import Suppressed
-from schemas.spec import Effect, Operation
 
 
-def check(job: Job, world: World) -> Summary:
-    """Validates every row and sends none; needs no credentials.
+def check(job: Job, world: World) -> tuple[Summary, Findings]:
+    """Validates every row and sends none; needs no credentials. Gives also what was found, and what a load would do.
 
     Raises UserError or InputError where the job or its files can't be used.
     """
     started = time.monotonic()
     with signals.listening(), stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
-        suppressed = stages.suppressed(job, world, run)
-        stages.prepare(job, world, run, sources)
-        notes = [*suppressed.told(), *_waiting(job, world, run)]
-        told = Ending(Status.VALID, barred=Barred(suppressed.numbers), notes=notes)
-        reported = ending.write_report(run, told)
-        return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping))
+        with checking.outlook(job, world, run) as ahead:
+            repeats, checkup = stages.prepare(job, world, run, sources), Checkup()
+            told = Ending(Status.VALID, held=ahead.held)
+            reported = ending.write_report(run, told, checkup.look)
+        told = replace(told, notes=ahead.notes())
+        found = checking.findings(ahead, checkup, [src.plan for src in sources], repeats)
+        return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping)), found
 
 
 def load(job: Job, world: World) -> Summary:
@@ -57,15 +67,6 @@ def load(job: Job, world: World) -> Summary:
     """
     with opened(job, world) as line, stages.begin(job, world) as run, line.locked(run):
         return line.load(run)
-
-
-def _waiting(job: Job, world: World, run: RunFolder) -> list[str]:
-    """What a check tells of calling hours: how many rows a load that began now would leave for later."""
-    curfew = people.curfew(job.operation, job.mapping.policy, world.now)
-    if curfew is None:
-        return []
-    parts = (pq.read_table(path, columns=["status", "phone", "payload"]) for _, path in run.part_paths())
-    return curfew.notes(sum((curfew.waiting(job.operation, part) for part in parts), Counter()))
 
 
 @contextmanager
@@ -117,21 +118,12 @@ class Line:
         """The numbers of the suppress files, as they are now."""
         return stages.suppressed(self.job, self.world, run)
 
-    def _barring(self, numbers: npt.NDArray[np.int64], operation: Operation) -> Barred:
-        """Who must not be contacted by an operation. Whoever was forgotten may be looked up, and that is all.
-
-        Who was put on do-not-call by this account may be taken off it again.
-        """
-        if operation.effect is Effect.READ:
-            return Barred(numbers)
-        return Barred(numbers, Marks(*records.marks(self.state)), None if operation.frees_people else self.listed)
-
     def deliver(
         self, run: RunFolder, suppressed: Suppressed, choice: Choice = Choice.ALL, *, may_resend: bool = True
     ) -> Summary:
         """Sends the rows that are to go, makes the run's report, and takes the steps that follow."""
         job, world = self.job, self.world
-        barring = partial(self._barring, suppressed.numbers)
+        barring = partial(outgoing.barred, self.state, self.listed, suppressed.numbers)
         left, as_of = self._left(run, choice), self._as_of(run)
         curfew = people.curfew(job.operation, job.mapping.policy, world.now)
         barred = barring(job.operation)

@@ -202,7 +202,7 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    out = _Console(highlight=False, emoji=False)
+    out = console()
     for note in summary["notes"]:
         out.print(f"note: {note}", markup=False, style="dim")
     out.print(_counts_table(summary))
@@ -441,6 +441,11 @@ def _check_lines(check: Check) -> Table:
     if check.next:
         grid.add_row("", "", Text(f"next: {check.next}", "bold"))
     return grid
+
+
+def console() -> Console:
+    """A console for text as it is: nothing in it is markup."""
+    return _Console(highlight=False, markup=False, emoji=False)
 
 
 def wide() -> Console:

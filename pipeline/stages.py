@@ -48,7 +48,7 @@ from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk, SourceOptions
 from pipeline.suppress import Suppressed
-from pipeline.validate import Validator
+from pipeline.validate import Validator, refused_constants
 from pipeline.wire import check_base_url
 
 
@@ -110,16 +110,19 @@ def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
         raise UserError("--encoding: no file of this run is text; leave it out")
 
 
-def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
-    """Pass two: every row read, mapped, cleaned, validated and written into a part."""
-    target = _target(job)
+def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> Repeats:
+    """Pass two: every row read, mapped, cleaned, validated and written into a part.
+
+    Gives which of the valid rows share a phone or identifier, by their places.
+    """
+    target, names = _target(job), [record["name"] for record in _source_records(sources)]
     options = job.mapping.clean_options(_moment(run))
     seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
-    for src in sources:
-        totals = preparing.totals(Validator.of(src.plan, options), src.chunks(), totals)
+    for number, src in enumerate(sources):
+        totals = preparing.totals(Validator.of(src.plan, options), src.chunks(), totals, number)
     for number, src in enumerate(sources):
         preparer = preparing.Preparer(
-            Validator.of(src.plan, options), target, seen, keys, bool(target.account), totals, advice
+            Validator.of(src.plan, options), target, seen, keys, bool(target.account), totals, advice, number, names
         )
         for part, chunk in enumerate(src.chunks()):
             table = _chosen(preparer.part(chunk), src)
@@ -128,6 +131,7 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
                 world.progress.reading(table.num_rows)
     _note(run, list(advice.notes()))
     run.remove_spool()
+    return seen
 
 
 def _moment(run: RunFolder) -> datetime:
@@ -212,7 +216,10 @@ def as_mapped(
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
-    return mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
+    plan = mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
+    for field, message in refused_constants(plan, job.mapping.clean_options(None)):
+        raise UserError(f"mapping {job.mapping_path.name}: [fields] {report.told_of(field, message)}")
+    return plan
 
 
 def _of_cells(job: Job, cells: Mapping[str, str], now: datetime) -> Source:
