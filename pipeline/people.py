@@ -122,10 +122,11 @@ class Curfew:
             return None
         return self.bar(opening)
 
-    def waiting(self, operation: Operation, part: pa.Table) -> Counter[Opening]:
-        """How many valid rows of a part (columns `status`, `phone`, `payload`) have to wait, and until when."""
-        valid = part.filter(pa.array(part["status"].to_numpy() == Status.VALID.value))
-        return Counter(filter(None, self.openings(hours.places(operation, valid))))
+    def waiting(self, operation: Operation, part: pa.Table, barred: Barred) -> Counter[Opening]:
+        """How many rows of a part (`status`, `phone`, `payload`) that would else go have to wait, and until when."""
+        valid = part["status"].to_numpy() == Status.VALID.value
+        going = part.filter(pa.array(valid & ~barred.rows(operation, part)))
+        return Counter(filter(None, self.openings(hours.places(operation, going))))
 
     def notes(self, waiting: Counter[Opening]) -> list[str]:
         """What the user should know of rows that have to wait."""

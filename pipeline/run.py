@@ -44,8 +44,9 @@ def check(job: Job, world: World) -> Summary:
         sources = stages.inspect(job, world, run)
         suppressed = stages.suppressed(job, world, run)
         stages.prepare(job, world, run, sources)
-        notes = [*suppressed.told(), *_waiting(job, world, run)]
-        told = Ending(Status.VALID, barred=Barred(suppressed.numbers), notes=notes)
+        barred = Barred(suppressed.numbers)
+        notes = [*suppressed.told(), *_waiting(job, world, run, barred)]
+        told = Ending(Status.VALID, barred=barred, notes=notes)
         reported = ending.write_report(run, told)
         return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping))
 
@@ -59,13 +60,13 @@ def load(job: Job, world: World) -> Summary:
         return line.load(run)
 
 
-def _waiting(job: Job, world: World, run: RunFolder) -> list[str]:
+def _waiting(job: Job, world: World, run: RunFolder, barred: Barred) -> list[str]:
     """What a check tells of calling hours: how many rows a load that began now would leave for later."""
     curfew = people.curfew(job.operation, job.mapping.policy, world.now)
     if curfew is None:
         return []
     parts = (pq.read_table(path, columns=["status", "phone", "payload"]) for _, path in run.part_paths())
-    return curfew.notes(sum((curfew.waiting(job.operation, part) for part in parts), Counter()))
+    return curfew.notes(sum((curfew.waiting(job.operation, part, barred) for part in parts), Counter()))
 
 
 @contextmanager
