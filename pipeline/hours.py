@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -63,11 +63,12 @@ def _place(area: str, zip5: str, state: str) -> Place:
     return Place(tuple(sorted(found)), tuple(sorted(named & STATES.keys())))
 
 
-def _states_of_area_code(area: str) -> set[str]:
+@cache
+def _states_of_area_code(area: str) -> frozenset[str]:
     """An area code goes by the name of its state, or of a city in it."""
     name = zones.place_name_of_area_code(area).removesuffix(" State") if area else ""
     fix = us_state(name, CleanOptions())
-    return {fix.value if isinstance(fix, Fix) else name[-2:]} & NAMES.keys()
+    return frozenset({fix.value if isinstance(fix, Fix) else name[-2:]} & NAMES.keys())
 
 
 _ZIP = "(?:^|&){}=(?P<found>[0-9]{{5}})"
@@ -183,7 +184,8 @@ def _common(spans: list[Span | None]) -> Span | None:
 
 def summary(openings: Counter[Opening], now: datetime, *, at_most: int = 3) -> list[str]:
     """How many rows may go when, the soonest first: "800 from 8:00 America/Chicago, in 3 h 10 min"."""
-    soonest = sorted(openings, key=lambda opening: (opening.at is None, opening.at or now, opening.zone))
+    soonest = sorted((opening for opening in openings if opening.at), key=lambda opening: opening.at or now)
     lines = [f"{openings[opening]:,} {opening.told(now)}" for opening in soonest[:at_most]]
     left = sum(openings[opening] for opening in soonest[at_most:])
-    return [*lines, f"{left:,} later"] if left else lines
+    lines += [f"{left:,} later"] if left else []
+    return lines + ([f"{openings[NEVER]:,} {NEVER.told(now)}"] if openings[NEVER] else [])

@@ -123,7 +123,7 @@ class Curfew:
         return self.bar(opening)
 
     def waiting(self, operation: Operation, part: pa.Table) -> Counter[Opening]:
-        """How many valid rows of a part (columns `status`, `phone`, `payload`) have to wait, and until when."""
+        """How many valid rows of a part (`status`, `phone`, `payload`) have to wait, and until when."""
         valid = part.filter(pa.array(part["status"].to_numpy() == Status.VALID.value))
         return Counter(filter(None, self.openings(hours.places(operation, valid))))
 

@@ -205,11 +205,13 @@ def test_the_soonest_openings_are_told_first() -> None:
     now = at("2030-01-02 07:00", "America/New_York")
     phones = {DC: 5, CHICAGO: 4, DENVER: 3, "4155550100": 2, "8085550100": 1}
     openings = Counter({ANYTIME.opening(place(phone, "", ""), now): rows for phone, rows in phones.items()})
+    openings[NEVER] = 7
     assert hours.summary(openings, now) == [
         "5 from 8:00 America/New_York, in 1 h",
         "4 from 8:00 America/Chicago, in 2 h",
         "3 from 8:00 America/Denver, in 3 h",
         "3 later",
+        f"7 {NEVER.told(now)}",
     ]
 
 

@@ -293,11 +293,13 @@ def test_it_says_what_to_do_next(load: Load, leads: Leads, account: Account) -> 
     assert "1 from 8:00 America/New_York" in shown
 
 
-def test_a_check_tells_who_would_have_to_wait(load: Load, leads: Leads, account: Account) -> None:
-    """The rows are valid all the same: a load comes later."""
-    load(DIALED, EAST, WEST, env=account.env, args=CONTACTS, now=eastern(22))
+def test_a_check_tells_who_would_have_to_wait(load: Load, leads: Leads, home: Path, account: Account) -> None:
+    """The rows are valid all the same: a load comes later. Who is suppressed waits for no hour."""
+    write(home / "dnc.csv", f"{phone(400)}\n")
+    mapping = DIALED.replace('"none"', '"dnc.csv"')
+    load(mapping, EAST, WEST, "3125550199", phone(400), env=account.env, args=CONTACTS, now=eastern(22))
     checked = leads("check", "list.csv", "-m", "list.toml", "--json", now=eastern(10))
-    assert checked.json["counts"] == {"valid": 2}
+    assert checked.json["counts"] == {"skipped": 1, "valid": 3}
     assert any(note.endswith("not sent: 1 from 8:00 America/Los_Angeles, in 1 h") for note in checked.json["notes"])
 
 
