@@ -111,13 +111,28 @@ LOSSY_NUMBER = Refusal(
     "A spreadsheet shortened this number and digits are lost. Take it from the original list as text.",
 )
 
+# What a workbook's reader writes for a formula that nobody has calculated, and before a number that lost digits.
+UNCALCULATED = "#UNCALCULATED!"
+LOSSY = "#LOSSY!"
+
 _ERRORS = re.compile(
-    r"#(?:N/A|REF!|VALUE!|DIV/0!|NAME\?|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|GETTING_DATA)|#{4,}"
+    r"#(?:N/A|REF!|VALUE!|DIV/0!|NAME\?|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|BUSY!|UNKNOWN!"
+    r"|EXTERNAL!|PYTHON!|TIMEOUT!|GETTING_DATA)|#{4,}"
+)
+_CELL_ERROR = Refusal("cell_error", "The cell shows a spreadsheet error. Correct the formula or type the value.")
+_UNCALCULATED = Refusal(
+    "cell_error", "The formula has no value yet. Open the file in Excel, let it calculate, and save it."
 )
 
 
 def cell_error(value: str) -> Refusal | None:
-    """`cell_error` where the whole value is an error of a spreadsheet, or the fill of a narrow column."""
-    if not _ERRORS.fullmatch(value):
-        return None
-    return Refusal("cell_error", "The cell shows a spreadsheet error. Correct the formula or type the value.")
+    """A refusal where the whole value is what a spreadsheet has instead of one.
+
+    `cell_error`: an error, the fill of a narrow column, a formula that was never calculated. `lossy_number`: a number
+    of more digits than a spreadsheet keeps.
+    """
+    if value == UNCALCULATED:
+        return _UNCALCULATED
+    if value.startswith(LOSSY):
+        return LOSSY_NUMBER
+    return _CELL_ERROR if _ERRORS.fullmatch(value) else None
