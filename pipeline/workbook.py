@@ -115,8 +115,8 @@ def merge_notes(sheet: Sheet, header_row: int) -> tuple[str, ...]:
     if below:
         more = " or more" if sheet.merges > len(sheet.merged) else ""
         notes += (
-            f"{len(below):,}{more} blocks of cells are merged among the rows ({_areas(below)}): only the first cell of "
-            "a block holds its value, and the others are blank; unmerge them and fill each row",
+            f"merged cells among the rows: {len(below):,}{more} ({_areas(below)}); only the first cell of each holds "
+            "the value, and the others are blank: unmerge them and fill each row",
         )
     return notes
 

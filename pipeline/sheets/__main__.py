@@ -24,7 +24,7 @@ def main() -> None:
     except RefusedError as refused:
         answer = {"refused": str(refused)}
     except Exception as error:  # noqa: BLE001  # whatever a file causes is told in one line, and nothing is lost by it
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
         answer = {"refused": f"the workbook can't be parsed ({reason}); {RESAVE}"}
     json.dump(answer, sys.stdout)
 
@@ -41,10 +41,10 @@ def _bind(bounds: Bounds) -> None:
 
 
 def _convert(task: dict[str, Any], bounds: Bounds) -> Sheet:
-    with _opened(Path(task["path"]), task["kind"], bounds) as book:
+    with opened(Path(task["path"]), task["kind"], bounds) as book:
         chosen = choose(book, task["sheet"])
-        look = book.look(chosen.name)
-        written = write(book.grid(chosen.name), look, Path(task["spool"]))
+        grid, look = book.read(chosen.name)
+        written = write(grid, look, Path(task["spool"]))
         return Sheet(
             name=chosen.name,
             sheets=tuple(table.name for table in book.tables),
@@ -57,7 +57,7 @@ def _convert(task: dict[str, Any], bounds: Bounds) -> Sheet:
         )
 
 
-def _opened(path: Path, kind: str, bounds: Bounds) -> AbstractContextManager[Book]:
+def opened(path: Path, kind: str, bounds: Bounds) -> AbstractContextManager[Book]:
     """The workbook; only the library that reads its kind is loaded."""
     if kind == "xls":
         from pipeline.sheets import xls

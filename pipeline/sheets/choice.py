@@ -52,7 +52,10 @@ def _wanted(wanted: str, visible: Sequence[str], hidden: Sequence[str]) -> Chose
 
 
 def _holds_anything(book: Book, name: str) -> bool:
-    return any(cell if type(cell) is not str else cell.strip() for row in book.grid(name).rows for cell in row)
+    grid = book.grid(name)
+    if any(type(cell) is not str or cell.strip() for row in grid.rows for cell in row):
+        return True
+    return bool(grid.height and book.read(name)[1].used.end_row)  # errors, which have no value
 
 
 def _listed(names: Sequence[str]) -> str:

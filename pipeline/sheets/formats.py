@@ -6,7 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -47,11 +47,15 @@ class Picture:
         """A whole number as the format shows it; anything else, and what it shows without zeros, as it is."""
         if isinstance(cell, bool) or not isinstance(cell, int | float) or cell < 0 or cell != cell // 1:
             return cell
-        digits = str(int(cell))
-        shown = self._section(cell).shown
-        return cell if shown is None or not _pads(shown, digits) else _drawn(shown, digits)
+        text = _shown(self, int(cell))
+        return cell if text is None else text
 
-    def _section(self, number: float) -> _Section:
+    @cache  # noqa: B019  # formats live as long as the process
+    def is_idle(self, digits: int) -> bool:
+        """Whether no whole number of so many digits, or of more, is changed: as 00000 does with five."""
+        return len(self.sections) == 1 and not _pads(self.sections[0].shown or (), "1" * digits)
+
+    def section(self, number: int) -> _Section:
         """The section for a number that is not negative."""
         if not any(section.condition for section in self.sections):
             return self.sections[2 if number == 0 and len(self.sections) > 2 else 0]
@@ -59,6 +63,13 @@ class Picture:
             if section.condition and _COMPARE[section.condition[0]](number, section.condition[1]):
                 return section
         return self.sections[-1]
+
+
+@lru_cache(maxsize=1 << 16)  # ZIPs come again and again
+def _shown(picture: Picture, number: int) -> str | None:
+    """The number in the picture; None where that shows no more than its digits."""
+    shown, digits = picture.section(number).shown, str(number)
+    return None if shown is None or not _pads(shown, digits) else _drawn(shown, digits)
 
 
 def _pads(shown: tuple[str | _Digit, ...], digits: str) -> bool:

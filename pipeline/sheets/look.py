@@ -7,6 +7,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,18 +108,18 @@ class Look:
     def notes(self) -> Iterator[str]:
         """What the user should know of the cells, in sentences."""
         if self.restored:
-            yield f"{_count(self.restored, 'number')} got back the leading zeros that the number format shows"
+            yield f"numbers with the leading zeros that their format shows: {self.restored:,}"
         if self.errors:
-            yield f"{_count(self.errors, 'cell')} of the sheet show a spreadsheet's error"
+            yield f"cells of the sheet with a spreadsheet's error: {self.errors:,}"
         if self.uncalculated:
             yield (
-                f"{_count(self.uncalculated, 'formula')} of the sheet have no value: open it in Excel or LibreOffice, "
-                "let it calculate, and save it"
+                f"formulas of the sheet without a value: {self.uncalculated:,}; open it in Excel or LibreOffice, let "
+                "it calculate, and save it"
             )
         if self.formulas:
             yield (
-                f"the values of {_count(self.formulas, 'formula')} may be placeholders, since the program that wrote "
-                "the workbook left calculating to Excel: open it in Excel and save it"
+                f"formulas whose values may be placeholders, since the program that wrote the workbook left the "
+                f"calculating to Excel: {self.formulas:,}; open it in Excel and save it"
             )
 
     def _replace(self, row: int, column: int, text: str) -> None:
@@ -172,7 +173,7 @@ class Ranges:
 
 
 def runs(numbers: Sequence[int], name: Callable[[int], str] = str) -> str:
-    """Numbers as text: `2-5, 7 and 3 more ranges`."""
+    """Numbers as text: `2-5, 7 and 3 more` (runs)."""
     found: list[list[int]] = []
     for number in numbers:
         if found and number == found[-1][1] + 1:
@@ -180,11 +181,7 @@ def runs(numbers: Sequence[int], name: Callable[[int], str] = str) -> str:
         else:
             found.append([number, number])
     shown = [name(a) if a == b else f"{name(a)}-{name(b)}" for a, b in found[:_SHOWN]]
-    return ", ".join(shown) + (f" and {_count(len(found) - _SHOWN, 'more range')}" if len(found) > _SHOWN else "")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" + ("s" if number != 1 else "")
+    return ", ".join(shown) + (f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else "")
 
 
 def letters(number: int) -> str:
@@ -207,6 +204,7 @@ def position(reference: str) -> tuple[int, int] | None:
     return int(found[2]) - 1, column_number(found[1]) - 1
 
 
+@cache
 def column_number(name: str) -> int:
     """The number of a column by its letters; A is 1."""
     number = 0

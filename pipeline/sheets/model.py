@@ -75,5 +75,5 @@ class Book(Protocol):
     def grid(self, name: str) -> Grid:
         """The values of a sheet."""
 
-    def look(self, name: str) -> Look:
-        """What is to be known of a sheet besides its values."""
+    def read(self, name: str) -> tuple[Grid, Look]:
+        """The values of a sheet, and what is to be known of it besides."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.sheets.look import Look, letters, runs
 from pipeline.sheets.model import Grid
@@ -45,15 +47,11 @@ def write(grid: Grid, look: Look, path: Path) -> Written:
         for batch in _batches(grid, frame, look, texts):
             rows += batch.num_rows
             hidden += look.hidden_rows.among(batch.column(0).to_numpy()).tolist()
-            filled |= [bool(column.true_count) for column in map(_filled, batch.columns[1:])]
+            filled |= [pc.any(pc.not_equal(column, "")).as_py() or False for column in batch.columns[1:]]
             writer.write_batch(batch.cast(schema))
     columns = np.flatnonzero(filled) + frame.first_column + 1
     notes = (*_hidden(look, hidden, look.hidden_columns.among(columns).tolist()), *look.notes(), *_lossy(texts))
     return Written(rows, frame.first_column + 1, max(frame.height, look.last_row), notes)
-
-
-def _filled(column: pa.Array) -> pa.Array:
-    return pa.compute.not_equal(column, "")
 
 
 def _frame(grid: Grid, look: Look) -> _Frame:
@@ -74,12 +72,20 @@ def _batches(grid: Grid, frame: _Frame, look: Look, texts: Texts) -> Iterator[pa
         columns = _columns(list(islice(grid.rows, size)), grid, frame, min(size, frame.height - first))
         look.apply(first, frame.first_column, columns)
         cells = [texts.of(column) for column in columns]
-        filled = [at for at, row in enumerate(zip(*cells, strict=True)) if any(map(str.strip, row))]
-        table = [pa.array(column, pa.string()) for column in cells]
-        if len(filled) < len(cells[0]):
-            table = [column.take(pa.array(filled, pa.int64())) for column in table]
-        rows = pa.array([first + 1 + at for at in filled], pa.int64())
-        yield pa.record_batch([rows, *table], names=["row", *(f"c{i}" for i in range(frame.width))])
+        rows = np.arange(first, first + len(cells[0])) + 1
+        table = pa.record_batch([pa.array(rows), *cells], names=["row", *(f"c{i}" for i in range(frame.width))])
+        blank = _blank(cells)
+        yield table.take(pa.array(np.delete(rows - rows[0], blank))) if blank.size else table
+
+
+def _blank(cells: list[pa.StringArray]) -> npt.NDArray[np.int64]:
+    """The places of rows whose cells are all blank."""
+    places = np.arange(len(cells[0]))
+    for column in cells:
+        if not places.size:
+            break
+        places = places[pc.equal(pc.utf8_trim_whitespace(column.take(pa.array(places))), "").to_numpy(False)]
+    return places
 
 
 def _columns(block: list[Sequence[Any]], grid: Grid, frame: _Frame, rows: int) -> list[Sequence[Any]]:
@@ -93,19 +99,21 @@ def _columns(block: list[Sequence[Any]], grid: Grid, frame: _Frame, rows: int) -
 
 def _hidden(look: Look, rows: list[int], columns: list[int]) -> Iterator[str]:
     """What is read though nobody sees it."""
-    then = "read like the others; to leave them out, copy what is visible to a new sheet"
     if rows:
-        why = "hidden by a filter" if look.filtered else "hidden"
-        yield f"{len(rows):,} rows are {why} (rows {runs(rows)}): they are {then}"
+        why = ", by a filter" if look.filtered else ""
+        yield (
+            f"hidden rows, read like the others: {len(rows):,} (rows {runs(rows)}{why}); to leave them out, copy what "
+            "is visible to a new sheet"
+        )
     elif look.filtered:
-        yield "a filter is set, and hides no rows"
+        yield "a filter is on, and hides no rows"
     if columns:
-        yield f"{len(columns):,} columns are hidden ({runs(columns, letters)}): they are read like the others"
+        yield f"hidden columns, read like the others: {len(columns):,} ({runs(columns, letters)})"
 
 
 def _lossy(texts: Texts) -> Iterator[str]:
     if texts.lossy:
         yield (
-            f"{texts.lossy:,} numbers have more digits than a spreadsheet keeps: their last digits may be lost, and no "
-            "such cell is sent; take the column from the original list as text"
+            f"numbers of more digits than a spreadsheet keeps: {texts.lossy:,}; their last digits may be lost, and no "
+            "such cell is sent: take the column from the original list as text"
         )

@@ -13,10 +13,13 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.clean.text import LOSSY
 
 _EXACT = 2**53  # from here on a floating-point number may stand for another whole number
 _DIGITS = 15  # that spreadsheets keep of a number that is typed: the rest becomes 0
+_FEW = 10**_DIGITS
 
 
 class Texts:
@@ -25,27 +28,30 @@ class Texts:
     def __init__(self) -> None:
         self.lossy = 0
 
-    def of(self, column: Sequence[Any]) -> Sequence[str]:
+    def of(self, column: Sequence[Any]) -> pa.StringArray:
         """The cells of a column as text."""
         kinds = set(map(type, column))
-        if kinds == {str}:
-            return column
-        if float not in kinds and int not in kinds:
-            return [cell if type(cell) is str else _TEXT[type(cell)](cell) for cell in column]
-        return [cell if type(cell) is str else self.text(cell) for cell in column]
+        if kinds == {dt.date}:
+            return pa.array(column, pa.date32()).cast(pa.string())
+        return pa.array(column if kinds == {str} else [self.text(cell) for cell in column], pa.string())
 
     def text(self, cell: Any) -> str:
         """One cell as text."""
-        if type(cell) is float and cell.is_integer():
-            cell = int(cell)
-        if type(cell) is int and abs(cell) >= 10**_DIGITS and _is_lossy(cell):
+        kind = type(cell)
+        if kind is str:
+            return cell  # type: ignore[no-any-return]  # its type was asked for
+        if kind is float and cell.is_integer():
+            if -_FEW < cell < _FEW:
+                return str(int(cell))
+            cell, kind = int(cell), int
+        if kind is int and _is_lossy(cell):
             self.lossy += 1
             return f"{LOSSY}{float(cell):.{_DIGITS}G}"
-        return _TEXT[type(cell)](cell)
+        return _TEXT[kind](cell)
 
 
 def _is_lossy(number: int) -> bool:
-    return abs(number) >= _EXACT or number % 10 == 0
+    return abs(number) >= _EXACT or (abs(number) >= _FEW and number % 10 == 0)
 
 
 def _number(value: float) -> str:

@@ -54,8 +54,11 @@ class XlsBook:
         rows = (self._cells(sheet, row) for row in range(sheet.nrows))
         return Grid(rows, sheet.nrows, sheet.ncols, 0)
 
-    def look(self, name: str) -> Look:
-        """What is to be known of a sheet besides its values."""
+    def read(self, name: str) -> tuple[Grid, Look]:
+        """The values of a sheet, and what is to be known of it besides."""
+        return self.grid(name), self._look(name)
+
+    def _look(self, name: str) -> Look:
         sheet = self._book.sheet_by_name(name)
         found = Look()
         found.last_row = sheet.nrows

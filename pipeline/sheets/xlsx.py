@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import IO, NamedTuple
 from xml.etree.ElementTree import Element
 
-from pipeline.sheets.formats import BUILT_IN, has_day_and_hour, picture
+from pipeline.sheets.formats import BUILT_IN, Picture, has_day_and_hour, picture
 from pipeline.sheets.look import Look, Mark, area, column_number, midnight, position
 from pipeline.sheets.model import RefusedError
 from pipeline.sheets.parts import Parts, attributes, elements, local
@@ -111,7 +111,7 @@ _FORMULA = re.compile(rb"<f[\s/>]")
 _NO_VALUE = re.compile(rb"<f(?:\s[^<>]*)?(?:/>|>[^<]*</f>)\s*(?P<value><v(?:\s[^<>]*)?(?:/>|>\s*</v>)\s*)?</c>")
 _VALUE = re.compile(rb"<v(?:\s[^<>]*)?>([^<]*)</v>")
 _CELL_START = re.compile(rb"<c[\s/>]")
-_USUAL_CELL = re.compile(rb'<c r="([A-Z]{1,3})([0-9]{1,7})" s="([0-9]+)">')
+_USUAL_CELL = re.compile(rb'<c r="([A-Z]{1,3})([0-9]{1,7})" s="([0-9]+)"(?: t="n")?><v>([0-9.]+)</v>')
 _ROW = re.compile(rb"<row[\s/>]")
 
 
@@ -213,12 +213,20 @@ class _Scan:
             start = block.rfind(b"<", 0, hit.start())
             usual = _USUAL_CELL.match(block, start)
             if usual:
-                row, column = int(usual[2]) - 1, column_number(usual[1].decode()) - 1
-                self._found.mark(row, column, self._styles[usual[3]])
+                mark = self._styles[usual[3]]
+                if not _is_idle(mark, usual[4]):
+                    self._found.mark(int(usual[2]) - 1, column_number(usual[1].decode()) - 1, mark)
             elif _CELL_START.match(block, start):
                 cell = _cell(block, start)
-                if not cell.blank and cell.kind in {"", "n"} and (mark := self._styles.get(cell.style.encode())):
-                    self._found.mark(cell.row, cell.column, mark)
+                if not cell.blank and cell.kind in {"", "n"} and cell.style.encode() in self._styles:
+                    self._found.mark(cell.row, cell.column, self._styles[cell.style.encode()])
+
+
+def _is_idle(mark: Mark, value: bytes) -> bool:
+    """Whether the mark would change nothing of this number: most have their hour, or all digits."""
+    if isinstance(mark, Picture):
+        return mark.is_idle(len(value))
+    return b"." in value
 
 
 def _last_start(block: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -38,9 +39,12 @@ class ZippedBook:
             return Grid(iter(()), 0, 0, 0)
         return Grid(sheet.iter_rows(), sheet.end[0] + 1, sheet.width, sheet.start[1])
 
-    def look(self, name: str) -> Look:
-        """What is to be known of a sheet besides its values."""
-        return _LOOKS[self._kind](self._parts, name)
+    def read(self, name: str) -> tuple[Grid, Look]:
+        """The values of a sheet, and what is to be known of it besides: looked at while calamine parses."""
+        with ThreadPoolExecutor(1) as beside:
+            look = beside.submit(_LOOKS[self._kind], self._parts, name)
+            grid = self.grid(name)
+            return grid, look.result()
 
 
 @contextmanager
