@@ -34,7 +34,7 @@ class Instead:
 
 def midnight(cell: Any) -> Any:
     """A day in a format that shows the hour, too, as that day's midnight."""
-    return dt.datetime.combine(cell, dt.time.min) if type(cell) is dt.date else cell
+    return f"{cell} 00:00:00" if type(cell) is dt.date else cell
 
 
 Mark = Callable[[Any], Any]  # a cell's value → what is read instead

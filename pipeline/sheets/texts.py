@@ -64,6 +64,9 @@ def _number(value: float) -> str:
 
 
 def _date_time(value: dt.datetime) -> str:
+    """A moment to the nearest second; a day where it is midnight, as calamine has days of OpenDocument files."""
+    if value.time() == dt.time.min:
+        return value.date().isoformat()
     return (value + dt.timedelta(microseconds=500_000)).isoformat(sep=" ", timespec="seconds")
 
 
