@@ -200,11 +200,15 @@ def joined(item):
 
 
 def xml_cells(root, strings):
-    for cell in (element for element in root.iter() if local(element.tag) == "c"):
-        inside = {local(part.tag): part for part in cell}
-        value = inside["v"].text or "" if "v" in inside else ""
-        if told := xml_text(cell, value, strings):
-            yield openpyxl.utils.cell.coordinate_to_tuple(cell.get("r")), told
+    row = 0
+    for line in (element for element in root.iter() if local(element.tag) == "row"):
+        row, column = int(line.get("r", row + 1)), 0
+        for cell in line:  # a cell need not say where it is
+            column = openpyxl.utils.cell.coordinate_to_tuple(cell.get("r"))[1] if cell.get("r") else column + 1
+            inside = {local(part.tag): part for part in cell}
+            value = inside["v"].text or "" if "v" in inside else ""
+            if told := xml_text(cell, value, strings):
+                yield (row, column), told
 
 
 def xml_text(cell, value, strings):

@@ -21,7 +21,7 @@ _BLOCK_BYTES = 1 << 20
 _OVERLAP = 1 << 12
 _TELLING = re.compile(
     rb'min-integer-digits="(?:[2-9]|1[0-9])|"error"|>#[A-Z]|>Err:|"(?:collapse|filter)"'
-    rb'|-spanned="(?:[2-9]|1[0-9])|:formula="[^"<>]*"(?![^<>]*value-type)'
+    rb'|-spanned="(?:[2-9]|1[0-9])|:formula="[^"<]*"(?![^<>]*value-type)'
 )
 _CODE = re.compile(r"Err:[0-9]{3}")
 _CELLS = frozenset(("table-cell", "covered-table-cell"))
