@@ -17,9 +17,9 @@ demo: setup
 	$(BIN)/python sample_data/demo.py
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-# SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for.
+# SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for, then SOAK_FUZZ_SECONDS=600 of damaged files.
 soak: setup
 	$(BIN)/python tests/soak.py
 

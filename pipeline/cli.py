@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import sys
 import traceback
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline import mapping_commands
+from pipeline.mapping_commands import complete_mapping, complete_operation
 from pipeline.model import JournalError, UserError
 from pipeline.signals import InterruptedRunError
 
@@ -27,6 +30,8 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 def main() -> None:
     """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know ASCII only
+        sys.stdout.reconfigure(errors="backslashreplace")
     os.umask(0o077)  # whatever this tool writes holds people's data
     gc.set_threshold(50_000, 50, 100)  # rows come and go by the thousand: the default looks through them all too often
     try:
@@ -100,8 +105,16 @@ _common = _options(
 )
 _reading = _options(
     click.argument("files", nargs=-1, required=True, metavar="FILE..."),
-    click.option("-m", "--mapping", required=True, metavar="MAPPING", help="A path, or the name of a mapping."),
-    click.option("--operation", metavar="NAME", help="Instead of the mapping's own operation."),
+    click.option(
+        *("-m", "--mapping"),
+        required=True,
+        metavar="MAPPING",
+        shell_complete=complete_mapping,
+        help="A path, or the name of a mapping.",
+    ),
+    click.option(
+        "--operation", metavar="NAME", shell_complete=complete_operation, help="Instead of the mapping's own operation."
+    ),
     click.option("--encoding", metavar="NAME", help="The file's encoding, where it can't be found."),
     click.option("--sheet", metavar="NAME", help="The workbook's sheet."),
     click.option("--where", metavar="SQL", help="Of a Parquet file, the rows for which this DuckDB expression holds."),
@@ -122,12 +135,6 @@ _consenting = _options(
 _stale_ok = click.option("--stale-ok", is_flag=True, help="Dial leads that are more than 24 hours old.")
 _run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
-
-
-def _complete_operation(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    from schemas.catalogue import CATALOGUE
-
-    return [name for name in CATALOGUE if name.startswith(begun)]
 
 
 def _complete_field(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
@@ -168,8 +175,11 @@ def cli() -> None:
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
 
+    FILE is CSV, a workbook or Parquet, compressed or not; a pattern; - for standard input; https://, s3:// or sftp://.
+
     \b
     leads load leads.csv -m generic
+    leads load 'leads.zip#may.csv' -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
     from pipeline import run, screen
@@ -234,7 +244,12 @@ def reconcile(run: str, **given: Any) -> None:
     metavar="STATUS,…",
     help="Rows that ended so.",
 )
-@click.option("-m", "--mapping", metavar="MAPPING", help="A corrected mapping, instead of the run's own.")
+@click.option(
+    *("-m", "--mapping"),
+    metavar="MAPPING",
+    shell_complete=complete_mapping,
+    help="A corrected mapping, instead of the run's own.",
+)
 @click.option("--mended", type=click.Path(path_type=Path), metavar="FILE", help="The rejected file, mended: its rows.")
 @_sending
 @_consenting
@@ -342,7 +357,7 @@ def runs(**given: Any) -> None:
 
 
 @cli.command()
-@click.argument("operation", shell_complete=_complete_operation)
+@click.argument("operation", shell_complete=complete_operation)
 @click.argument("arguments", nargs=-1, metavar="FIELD=VALUE...", shell_complete=_complete_field)
 @click.option("--yes", is_flag=True, help="Answers the question before a call that reaches people.")
 @_sending
@@ -366,7 +381,7 @@ def call(operation: str, arguments: tuple[str, ...], yes: bool, **given: Any) ->
 
 
 @cli.command()
-@click.argument("name", required=False, shell_complete=_complete_operation)
+@click.argument("name", required=False, shell_complete=complete_operation)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def operations(name: str | None, as_json: bool) -> None:
     """Lists the operations; with NAME, its fields, rules and what it does."""
@@ -387,7 +402,12 @@ def config(**given: Any) -> None:
 
 
 @cli.command()
-@click.option("-m", "--mapping", metavar="MAPPING", help="Look at this mapping, and ask about its campaign.")
+@click.option(
+    *("-m", "--mapping"),
+    metavar="MAPPING",
+    shell_complete=complete_mapping,
+    help="Look at this mapping, and ask about its campaign.",
+)
 @click.option("--campaign", "campaigns", multiple=True, metavar="NAME", help="Ask about this campaign (repeat it).")
 @click.option("--timeout", type=float, metavar="SECONDS", help="How long each step may take.  [default: at most 10]")
 @_common
@@ -398,9 +418,9 @@ def doctor(campaigns: tuple[str, ...], mapping: str | None, **given: Any) -> Non
     """
     from pipeline import doctor, screen
     from pipeline.delivery import utc_now
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport
 
-    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: AiohttpTransport(connections=1), utc_now)
+    asked = doctor.Asked(_flags(given), mapping, campaigns, lambda: PooledTransport(connections=1), utc_now)
     sys.exit(screen.doctor(doctor.examine(asked), as_json=given["as_json"]))
 
 
@@ -429,6 +449,9 @@ def sandbox(profile: str, campaigns: tuple[str, ...], data: Path | None, plan: P
     serve(SandboxConfig(state_path=data, profile=chosen, campaigns=names, plan=faults, **given))
 
 
+cli.add_command(mapping_commands.mapping)
+
+
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.get(name) for name in _SETTINGS}
 
@@ -440,7 +463,7 @@ def _settings(given: dict[str, Any]) -> Settings:
 
 
 def _job(command: str, given: dict[str, Any]) -> Job:
-    from pipeline import mappings
+    from pipeline import files, mappings
     from pipeline.job import Job
     from pipeline.people import Consent
     from pipeline.readback import Sample
@@ -449,7 +472,7 @@ def _job(command: str, given: dict[str, Any]) -> Job:
     mapping, path, text = mappings.read(given["mapping"], given["operation"])
     return Job(
         command=command,
-        files=tuple(Path(name) for name in given["files"]),
+        files=files.find(given["files"]),
         mapping=mapping,
         mapping_path=path,
         mapping_text=text,
@@ -491,13 +514,14 @@ def _world(settings: Settings, watcher: Progress) -> World:
 
     from pipeline.delivery import utc_now
     from pipeline.job import World
-    from pipeline.transport import AiohttpTransport
+    from pipeline.transport import PooledTransport, new_loop
 
     return World(
-        transport=lambda: AiohttpTransport(connections=settings.concurrency),
+        transport=lambda: PooledTransport(connections=settings.concurrency),
         now=utc_now,
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=watcher,
+        new_loop=new_loop,
     )
 
 

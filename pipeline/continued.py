@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline import mapping, people, records, run, source, stages
+from pipeline import fetch, files, mapping, people, records, run, source, stages
 from pipeline.delivery import micros
 from pipeline.earlier import Selection
+from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
 from pipeline.model import Status, UserError
@@ -39,10 +40,18 @@ def resume(earlier: RunFolder, given: Given, world: World) -> Summary:
     """
     job = _job(earlier, given)
     if job.selection is None:
-        for of in earlier.read_json("manifest.json")["sources"]:
-            source.check_unchanged(Path(of["path"]), of["sha256"], of["size"])
+        _check_sources(earlier)
     _check_age(job, earlier, given, world)
     return _go_on(job, earlier, world, Choice.OPEN, may_resend=True)
+
+
+def _check_sources(earlier: RunFolder) -> None:
+    """Raises InputError where a list is not what it was. What came once is needed until its rows are in the parts."""
+    for number, of in enumerate(earlier.read_json("manifest.json")["sources"]):
+        if not of.get("comes_once"):
+            source.check_unchanged(Path(of["path"]), of["sha256"], of["size"])
+        elif not earlier.has_sent:
+            fetch.check_kept(earlier, number, of)
 
 
 def reconcile(earlier: RunFolder, given: Given, world: World) -> Summary:
@@ -120,7 +129,7 @@ def _retry_job(job: Job, earlier: RunFolder, anew: Anew, given: Given) -> Job:
     consent = Consent(given.max_contacts, given.dial_non_callables)  # a new run, so a new word
     job = replace(job, command="retry", parent=earlier.run_id, consent=consent, limit=None, again=False, canary=None)
     if anew.mended is not None:
-        return replace(job, files=(anew.mended,), selection=None, sheet=None, encoding=None, where=None)
+        return replace(job, files=files.find([str(anew.mended)]), selection=None, sheet=None, encoding=None, where=None)
     selection = Selection(earlier, anew.only)
     if not any(len(selection.rows(number)) for number in range(len(manifest["sources"]))):
         raise UserError(f"run {earlier.run_id} has no rows that are {' or '.join(anew.only)}; see: leads show")
@@ -140,7 +149,7 @@ def _job(earlier: RunFolder, given: Given) -> Job:
         selection = Selection(parent, tuple(Status(status) for status in options["only"]))
     job = Job(
         command=manifest["command"],
-        files=() if selection else tuple(Path(of["path"]) for of in manifest["sources"]),
+        files=() if selection else tuple(_file(of) for of in manifest["sources"]),
         mapping=mapping.parse(kept["text"], Path(kept["path"]).name, manifest["operation"]),
         mapping_path=Path(kept["path"]),
         mapping_text=kept["text"],
@@ -165,6 +174,11 @@ def _job(earlier: RunFolder, given: Given) -> Job:
             f"mend {vendor.account.upper()} and {vendor.base_url_setting.upper()} (see: leads config)"
         )
     return job
+
+
+def _file(of: Mapping[str, Any]) -> GivenFile:
+    """A list of an earlier run: where it was, or where it is kept."""
+    return GivenFile(of["path"], of.get("member"), of.get("comes_once", False))
 
 
 def _consent(options: Mapping[str, Any], given: Given) -> Consent:

@@ -19,12 +19,16 @@ import numpy.typing as npt
 from pipeline.model import InputError
 
 DELIMITERS = (",", ";", "\t", "|")
+_UNUSUAL = "^`~\x1f\x1e\x01"  # taken for delimiters only where they are declared
 HEAD_RECORDS = 100
+_HEAD_CELLS = 50_000  # of very wide records, fewer are enough
 
-_QUOTE, _LF, _CR = 0x22, 0x0A, 0x0D
+_QUOTE, _LF, _CR, _ESCAPE = 0x22, 0x0A, 0x0D, 0x5C
 _OTHER = b"x"  # stands for a quote that is a character
+_PADDING_BYTES = 1 << 20  # of blanks behind a quoted cell: nobody pads so far
 _SEPARATOR_LINE = re.compile(rb'"?sep=([\t !#-~])"?(?:\r\n|\n|\r)', re.IGNORECASE)
 
+_BACKSLASH = "a quote within a quoted cell has a backslash before it; export the list with quotes doubled instead"
 _AFTER_QUOTE = "a quoted cell goes on after its closing quote; double the quotes inside it, or close the one before"
 
 Positions = npt.NDArray[np.int64]
@@ -122,6 +126,7 @@ def find_delimiter(head: bytes, *, start: int = 0, whole: bool = True) -> str:
     )
     if not fits:
         _refuse_split_column(widths)
+        _refuse_undeclared({mark: _widths(head, mark, start, whole) for mark in _UNUSUAL})
         return DELIMITERS[0]
     if len(fits) > 1 and fits[0].rank == fits[1].rank:
         raise InputError(f"both {fits[0].delimiter!r} and {fits[1].delimiter!r} could be the delimiter; set delimiter")
@@ -130,11 +135,12 @@ def find_delimiter(head: bytes, *, start: int = 0, whole: bool = True) -> str:
 
 def _widths(head: bytes, delimiter: str, start: int, whole: bool) -> list[tuple[int, int]]:
     """(row, number of cells) of the first records that hold anything."""
-    found = []
+    found, cells = [], 0
     for record in records(head, delimiter, start=start, whole=whole):
         if record.filled:
             found.append((record.row, len(record.cells)))
-        if len(found) == HEAD_RECORDS:
+            cells += len(record.cells)
+        if len(found) == HEAD_RECORDS or cells > _HEAD_CELLS:
             break
     return found
 
@@ -155,6 +161,15 @@ def _refuse_split_column(widths: dict[str, list[tuple[int, int]]]) -> None:
             raise InputError(
                 f"it looks like one column, yet row {row} contains {mark!r} and no delimiter fits most rows; "
                 "set delimiter, or quote the cells"
+            )
+
+
+def _refuse_undeclared(widths: dict[str, list[tuple[int, int]]]) -> None:
+    for mark, found in widths.items():
+        fit = _fit(mark, found)
+        if fit and fit.share >= 0.9 and len(found) > 1:
+            raise InputError(
+                f"it looks like one column, yet {mark!r} cuts it into {fit.width}; set delimiter to that, or to ','"
             )
 
 
@@ -182,6 +197,8 @@ class Scanner:
 
     def feed(self, block: bytes) -> None:
         """Takes the next block of UTF-8 text."""
+        if len(self._tail) > _PADDING_BYTES:
+            raise InputError(f"row {self._records + 1}: endless blanks behind a quoted cell; remove them")
         raw = self._tail + block
         # What a quote means depends on what follows it and its padding: both wait for the next block.
         kept = raw.rstrip(b" \t")
@@ -240,7 +257,8 @@ class Scanner:
             if inside:
                 if not closes[at] and not self._padding.match(window.raw, position + 1):
                     ends = self._outside(window.newlines, np.array(kept, dtype=np.int64))
-                    self._refuse(_AFTER_QUOTE, position, window, ends)
+                    what = _BACKSLASH if window.raw[position - 1] == _ESCAPE else _AFTER_QUOTE
+                    self._refuse(what, position, window, ends)
             elif not opens[at] or (doubles[at] and last != position - 1):
                 continue
             inside, last = not inside, position

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import encodings.aliases
 import io
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from pipeline.mapping import nearest
 from pipeline.model import InputError, UserError
 
 BLOCK_BYTES = 1 << 20
@@ -25,6 +28,19 @@ _BOMS = (
 )
 
 _EAST_ASIAN = ("cp932", "shift_jis", "euc_j", "cp949", "euc_kr", "johab", "big5", "cp950", "gb", "hz")
+
+_MISNAMED = {"ansi": "cp1252", "windows": "cp1252", "excel": "cp1252", "unicode": "utf-16", "mac": "mac_roman"}
+
+_WESTERN = ("cp1252", "mac_roman", "cp850", "cp1250")  # the usual one first
+# Of text that is not in the encoding tried, letters turn into signs, or into letters that don't belong together.
+_SIGNS = {
+    "-": "\xa0\xad\xb4\xb7\u2013\u2014\u2018\u2019\u2022\u2026",  # on both sides of a letter
+    ")": "\xa7\xa9\xaa\xae\xb0\xb2\xb3\xb9\xba\xbb\u201d\u2122",  # behind one
+    "(": "\xa1\xab\xbf\u201c\u201e",  # before one
+}
+_ODD = re.compile(r"[aAbB][(#]|[)#][aAbB]|[ab]B|[AB]B[ab]|(?<![aAbB])[bB]{2,}(?![aAbB])")
+_WORD = re.compile(r"[aAbB]*[bB#()][aAbB#()-]*")
+_ODD_SHARE = 0.1  # names such as McÉ may be odd
 
 # Words of a Western language have a letter or two beyond ASCII; words of another script have little else.
 _FOREIGN_SHARE = 0.6
@@ -53,38 +69,65 @@ class UndecodableError(Exception):
 
 
 def first_choice(head: bytes, given: str | None) -> Encoding:
-    """The encoding to try, from the first bytes of a file: given, by its mark, UTF-16 by its NULs, else UTF-8.
+    """The encoding to try, from the first bytes of a file: given, by its mark, by its NULs, else UTF-8.
 
-    Raises UserError where `given` is no text encoding.
+    A mark of UTF-16 before text in UTF-32 is passed over. Where the encoding is given, any mark is: the caller proves
+    that it is no better. Raises UserError where `given` is no text encoding.
     """
-    mark = next(((bom, name) for bom, name in _BOMS if head.startswith(bom)), None)
+    own = by_mark(head)
     if given is not None:
         name = _known(given)
-        return Encoding(name, "given", len(mark[0]) if mark and mark[1] == name else 0)
-    if mark:
-        return Encoding(mark[1], "bom", len(mark[0]))
-    if utf16 := _utf16_by_nuls(head):
-        return Encoding(utf16, "detected")
+        return Encoding(_with_order(name, head, own), "given", own.bom_bytes if own else 0)
+    if own:
+        return own
+    if wide := _wide_by_nuls(head):
+        return Encoding(wide, "detected")
     return Encoding("utf-8", "utf-8")
+
+
+def by_mark(head: bytes) -> Encoding | None:
+    """What the byte order mark at the beginning says, None without one."""
+    mark, name = next(((bom, name) for bom, name in _BOMS if head.startswith(bom)), (b"", ""))
+    if not mark:
+        return None
+    wide = _wide_by_nuls(head[len(mark) :]) or ""
+    if name.startswith("utf-16") and wide.startswith("utf-32"):
+        return Encoding(wide, "detected", len(mark))
+    return Encoding(name, "bom", len(mark))
 
 
 def _known(name: str) -> str:
     try:
         "a".encode(name).decode(name)
-        return codecs.lookup(name).name
+        return codecs.lookup(name).name.removesuffix("-sig")
     except (LookupError, UnicodeError, ValueError):
+        known = encodings.aliases.aliases
+        meant = _MISNAMED.get(name.casefold())
+        near = f"; did you mean {meant!r}?" if meant else nearest(name, {*known, *known.values()})
         raise UserError(
-            f"{name!r} is not an encoding that Python knows; use a name such as utf-8, cp1252 or utf-16"
+            f"{name!r} is not an encoding that Python knows{near or '; use a name such as utf-8, cp1252 or utf-16'}"
         ) from None
 
 
-def _utf16_by_nuls(head: bytes) -> str | None:
-    """UTF-16 without a mark: Western text has a NUL in every second byte."""
-    half = len(head) // 2
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    if odd > 0.4 * half and even < 0.05 * half:
+def _with_order(name: str, head: bytes, own: Encoding | None) -> str:
+    """The name with the order of bytes that the file shows, where it says UTF-16 or UTF-32 and no more."""
+    shown = own.name if own else _wide_by_nuls(head)
+    return shown if name in ("utf-16", "utf-32") and shown and shown.startswith(name) else name
+
+
+def _wide_by_nuls(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark: Western text has a NUL in every second byte, or in three of four."""
+    units = len(head) // 4
+    if not units:
+        return None
+    first, second, third, fourth = (head[at : 4 * units : 4].count(0) / units for at in range(4))
+    if min(third, fourth) > 0.95 and first < 0.05:
+        return "utf-32-le"
+    if min(first, second) > 0.95 and fourth < 0.05:
+        return "utf-32-be"
+    if second + fourth > 0.8 and first + third < 0.1:
         return "utf-16-le"
-    if even > 0.4 * half and odd < 0.05 * half:
+    if first + third > 0.8 and second + fourth < 0.1:
         return "utf-16-be"
     return None
 
@@ -154,17 +197,18 @@ class Utf8Reader(io.RawIOBase):
 def detect(file: BinaryIO) -> Encoding:
     """The encoding of a file that is not UTF-8, judged by its lines beyond ASCII; the caller proves it.
 
-    Raises InputError where the file is UTF-8 with damage, or where the bytes leave it open.
+    Raises InputError where the file is UTF-8 with damage, UTF-8 in part, or where the bytes leave it open.
     """
     sample = _foreign_lines(file)
     _refuse_damaged_utf8(sample)
-    western = _decodes(sample, "cp1252")
-    if western and not _is_foreign(sample):
-        return Encoding("cp1252", "detected")
-    guess = _guess(sample)
-    if guess is None:
+    name = None if _is_foreign(sample) else _western(sample)
+    if name is not None:
+        file.seek(0)
+        _refuse_mixed(file)
+    name = name or _guess(sample)
+    if name is None:
         raise InputError("the text is not UTF-8, and its encoding can't be told; set encoding, or save it as UTF-8")
-    return Encoding(guess, "detected")
+    return Encoding(name, "detected")
 
 
 def _foreign_lines(file: BinaryIO) -> bytes:
@@ -191,12 +235,45 @@ def _refuse_damaged_utf8(sample: bytes) -> None:
         )
 
 
-def _decodes(sample: bytes, name: str) -> bool:
+def _refuse_mixed(file: BinaryIO) -> None:
+    """Raises where text in a Western encoding has letters in UTF-8, too: \xc3 begins those of Western languages."""
+    lines, last = 1, b""
+    while block := file.read(BLOCK_BYTES):
+        if found := re.search(rb"\xc3[\x80-\xbf]", last + block):
+            line = lines + (last + block).count(b"\n", 0, found.start())
+            raise InputError(
+                f"line {line} is UTF-8 and others are not; save it as UTF-8 again, or set encoding to read it all alike"
+            )
+        lines, last = lines + block.count(b"\n"), block[-1:].replace(b"\n", b"")
+
+
+def _western(sample: bytes) -> str | None:
+    """cp1252 where the text reads well in it, else the only one of the others in which it does."""
+    texts = {name: text for name in _WESTERN if (text := _decoded_as(sample, name)) and _reads_well(text)}
+    if "cp1252" in texts or len(set(texts.values())) == 1:
+        return next(iter(texts))
+    return None
+
+
+def _decoded_as(sample: bytes, name: str) -> str | None:
     try:
-        sample.decode(name)
+        return sample.decode(name)
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
+
+
+def _reads_well(text: str) -> bool:
+    """Whether hardly a word has signs within it, capitals after small letters, or no letter of ASCII."""
+    kinds = text.translate({ord(character): _kind(character) for character in set(text)})
+    return len(_ODD.findall(kinds)) <= _ODD_SHARE * len(_WORD.findall(kinds))
+
+
+def _kind(character: str) -> str:
+    """a and A for a letter of ASCII, b and B for another; else which side of a word the character may stand at."""
+    if character.isascii():
+        return ("A" if character.isupper() else "a") if character.isalpha() else " "
+    letter = {"Lu": "B", "Ll": "b"}.get(unicodedata.category(character))
+    return letter or next((kind for kind, signs in _SIGNS.items() if character in signs), "#")
 
 
 def _is_foreign(sample: bytes) -> bool:

@@ -65,6 +65,7 @@ def conclude(
         after=list(steps),
     )
     run.write_json("summary.json", asdict(summary))
+    run.remove_kept()
     run.log("ended", exit_code=summary.exit_code, counts=summary.counts)
     return summary
 
@@ -177,7 +178,8 @@ def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
         if not of["format"]:  # of a call, which is mended where it was given
             continue
         stem = "rejected" if len(manifest["sources"]) == 1 else f"rejected-{number + 1}"
-        form = rejected.Form(of["format"], tuple(of["columns"]), of["sheet"], of["encoding"], of["delimiter"])
+        headings = tuple(of.get("headings", of["columns"]))
+        form = rejected.Form(of["format"], headings, of["sheet"], of["encoding"], of["delimiter"])
         path = rejected.write(run.path, stem, form, _to_mend(run, manifest, number))
         written += [path] if path else []
     return written

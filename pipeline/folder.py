@@ -51,6 +51,10 @@ class RunFolder:
         path.mkdir(mode=0o700, exist_ok=True)
         return path
 
+    def kept(self, source: int) -> Path:
+        """Where what comes once is kept, of the source of this number."""
+        return self.path / "kept" / f"{source:03d}"
+
     @property
     def has_summary(self) -> bool:
         """Whether the run came to its end."""
@@ -64,6 +68,10 @@ class RunFolder:
     def remove_spool(self) -> None:
         """Removes what was spooled."""
         shutil.rmtree(self.path / "spool", ignore_errors=True)
+
+    def remove_kept(self) -> None:
+        """Removes what came once: the run's parts hold all of it."""
+        shutil.rmtree(self.path / "kept", ignore_errors=True)
 
     def write_part(self, source: int, part: int, table: pa.Table) -> None:
         """Writes one part; it is on disk when this returns."""
@@ -131,12 +139,13 @@ class RunFolder:
             shutil.rmtree(self.path)
 
     def remove_leftovers(self) -> None:
-        """Removes what only a dead process can have left: what it spooled, and files that it had half written."""
+        """Removes what only a dead process can have left: what it spooled or kept, and what it had half written."""
         with _removing(self.path):
             for path in [*self.path.glob(".*.tmp"), *self.parts.glob(".*.tmp")]:
                 path.unlink()
-            if (self.path / "spool").exists():
-                shutil.rmtree(self.path / "spool")
+            for left in ("spool", "kept"):
+                if (self.path / left).exists():
+                    shutil.rmtree(self.path / left)
 
     @property
     def size_bytes(self) -> int:

@@ -27,6 +27,7 @@ from pipeline import folder, lock, people, records, rejected, report, statedb
 from pipeline.clean import CleanOptions
 from pipeline.clean.phone import area_regions, us_phone
 from pipeline.clean.text import Refusal, tidy
+from pipeline.files import STDIN
 from pipeline.folder import RunFolder
 from pipeline.model import FORGOTTEN, Status, UserError
 from pipeline.statedb import HELD, REQUESTS, SENDS
@@ -102,7 +103,8 @@ def _in_run(run: RunFolder, phone: str, told: Forgotten) -> Rows:
     if new:
         told.runs[run.run_id] = new.total()
         paths = (manifest["sources"][number]["path"] for number in new)
-        told.sources = list(dict.fromkeys([*told.sources, *(path for path in paths if path)]))  # a call has none
+        own = (path for path in paths if path not in ("", STDIN))  # a call has none
+        told.sources = list(dict.fromkeys([*told.sources, *own]))
     if not told.dry_run:
         run.remove_leftovers()
         _in_report(run, manifest, phone, rows)

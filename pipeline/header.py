@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from pipeline.clean.phone import ANYWHERE
 from pipeline.csvscan import Record
@@ -14,7 +15,11 @@ from pipeline.model import InputError
 REJECTED_COLUMNS = ("_row", "_status", "_problems")  # what a rejected file of ours has beyond the source's columns
 
 _TITLE_RECORDS = 20  # a header further down is not found by itself
+_LOOKED_AT = 20  # records below the header, which may say that it is none
 _NUMBER = re.compile(r"[-+$]?\d[\d.,:/ -]*%?")  # dates, too
+_OF_A_LEAD = re.compile(r"[^\s@]+@[^\s@]+\.\w+|\d{1,4}([-/.])\d{1,2}\1\d{1,4}")  # an e-mail address, a date
+_SPACES = re.compile(r"[^\S\t\r\n]")
+_UNSEEN = re.compile("[\xad\u200b\u200e\u200f\u2060\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +27,15 @@ class Header:
     """The columns of a source.
 
     `row` is 0 where there is no header. `names` belong to `positions`, which count from 0 among the
-    `width` cells of a record; `blank` are the positions without a name, whose cells must be empty. The
-    user counts positions from `first_column` on.
+    `width` cells of a record; columns that the file names alike are told apart as `Phone[1]`, `Phone[2]` there and
+    not in `headings`. `blank` are the positions without a name, whose cells must be empty. The user counts positions
+    from `first_column` on.
     """
 
     row: int
     width: int
     names: tuple[str, ...]
+    headings: tuple[str, ...]
     positions: tuple[int, ...]
     blank: tuple[int, ...]
     notes: tuple[str, ...]
@@ -42,26 +49,28 @@ class Header:
         return self.width - len(REJECTED_COLUMNS) if self.rejected else None
 
 
-def find_header(head: Sequence[Record], given: int | None, first_column: int = 1) -> Header:
+def find_header(
+    head: Sequence[Record], given: int | None, first_column: int = 1, picked: Set[str] = frozenset()
+) -> Header:
     """The header among the first records: the one given, else the first, or the one below title lines.
 
-    A rejected file of ours has its header in its first record, whatever the mapping says of its source.
+    A rejected file of ours has its header in its first record, whatever the mapping says of its source. Columns
+    named alike are told apart where one of them is among the `picked`, such as `Phone[2]` for the second `Phone`.
 
-    Raises InputError where it is blank, missing, or names two columns alike.
+    Raises InputError where the header is blank or missing, or names two columns alike of which none is picked.
     """
     if head and _is_ours(head[0]):
-        return _named(head[0], (), first_column)
+        return _named(head, 0, first_column, picked)
     if given == 0:
         return _without_header(head, first_column)
-    if given is not None:
-        record = next((record for record in head if record.row == given), None)
-        if record is None:
-            raise InputError(f"header_row is {given}, and there is no such row within the first {_last(head)}")
-        return _named(record, (), first_column)
-    record = _found(head)
-    titles = tuple(r.row for r in head if r.row < record.row and r.filled)
-    note = f"the header is in row {record.row}; what stands above it is left out"
-    return _named(record, (note,) if titles else (), first_column)
+    at = _found(head) if given is None else next((at for at, record in enumerate(head) if record.row == given), None)
+    if at is None:
+        raise InputError(f"header_row is {given}, and there is no such row within the first {_last(head)}")
+    header = _named(head, at, first_column, picked)
+    if given is None and any(record.filled for record in head[:at]):
+        note = f"the header is in row {header.row}; what stands above it is left out"
+        return replace(header, notes=(note, *header.notes))
+    return header
 
 
 def _is_ours(record: Record) -> bool:
@@ -72,18 +81,18 @@ def _last(head: Sequence[Record]) -> int:
     return head[-1].row if head else 0
 
 
-def _found(head: Sequence[Record]) -> Record:
-    """The first record that is not blank, or the first wide one where single cells (titles) stand above it."""
-    filled = [record for record in head if record.filled]
+def _found(head: Sequence[Record]) -> int:
+    """Which is the first record that is not blank, or the first wide one where single cells (titles) stand above it."""
+    filled = [at for at, record in enumerate(head) if record.filled]
     if not filled:
         raise InputError("it holds no rows; export it again")
     first = filled[0]
-    if first.filled > 1:
+    if head[first].filled > 1:
         return first
-    below = next((record for record in filled[:_TITLE_RECORDS] if record.filled > 1), None)
-    if below is None or _looks_like_data(below.cells) or not _is_table(filled[filled.index(below) :]):
+    below = next((at for at in filled[:_TITLE_RECORDS] if head[at].filled > 1), None)
+    if below is None or _is_of_a_lead(head[below].cells):
         return first
-    return below
+    return below if _is_table([head[at] for at in filled if at >= below]) else first
 
 
 def _is_table(body: Sequence[Record]) -> bool:
@@ -92,15 +101,12 @@ def _is_table(body: Sequence[Record]) -> bool:
     return len(body) > 1 and alike > len(body) / 2
 
 
-def _named(record: Record, notes: tuple[str, ...], first_column: int) -> Header:
-    names = tuple(_stripped(cell) for cell in record.cells)
+def _named(head: Sequence[Record], at: int, first_column: int, picked: Set[str]) -> Header:
+    record, below = head[at], [found for found in head[at + 1 :][:_LOOKED_AT] if found.filled]
+    names = tuple(_visible(cell) for cell in record.cells)
     if not any(names):
         raise InputError(f"row {record.row}, the header, is blank; set header_row to the row with the column names")
-    hint = ""
-    if _looks_like_data(record.cells):
-        hint = "; if the file has no header, set header_row = 0"
-        notes += (f"row {record.row}, the header, looks like data{hint}",)
-    _refuse_duplicates(names, record.row, first_column, hint)
+    notes, hint = _doubts(record, below)
     kept = tuple(position for position, name in enumerate(names) if name)
     blank = tuple(position for position, name in enumerate(names) if not name)
     if blank:
@@ -109,7 +115,29 @@ def _named(record: Record, notes: tuple[str, ...], first_column: int) -> Header:
     if ours:
         kept = kept[:-3]
         notes += (f"columns left out: {', '.join(REJECTED_COLUMNS)}; they are ours, from an earlier run",)
-    return Header(record.row, len(names), tuple(names[i] for i in kept), kept, blank, notes, ours, hint, first_column)
+    return Header(
+        row=record.row,
+        width=len(names),
+        names=_told_apart({position: names[position] for position in kept}, picked, record.row, first_column, hint),
+        headings=tuple(_stripped(record.cells[position]) for position in kept),
+        positions=kept,
+        blank=blank,
+        notes=notes + _nearly_alike(names),
+        rejected=ours,
+        hint=hint,
+        first_column=first_column,
+    )
+
+
+def _doubts(record: Record, below: Sequence[Record]) -> tuple[tuple[str, ...], str]:
+    """What is to be said of a header that may be none, and what to add to a complaint about its columns."""
+    if _is_of_a_lead(record.cells) or _recurs(record, below):
+        hint = "; if the file has no header, set header_row = 0"
+        return (f"row {record.row}, the header, looks like data{hint}",), hint
+    names = below[0] if below and record.filled < len(record.cells) == below[0].filled else None
+    if names and not _is_of_a_lead(names.cells) and not any(_NUMBER.fullmatch(cell.strip()) for cell in names.cells):
+        return (), f"; if the names are in row {names.row}, set header_row = {names.row}"
+    return (), ""
 
 
 def _without_header(head: Sequence[Record], first_column: int) -> Header:
@@ -118,7 +146,7 @@ def _without_header(head: Sequence[Record], first_column: int) -> Header:
         raise InputError("it holds no rows; export it again")
     width = widths.most_common(1)[0][0]
     names = tuple(str(first_column + i) for i in range(width))
-    return Header(0, width, names, tuple(range(width)), (), (), first_column=first_column)
+    return Header(0, width, names, names, tuple(range(width)), (), (), first_column=first_column)
 
 
 def _stripped(cell: str) -> str:
@@ -126,17 +154,50 @@ def _stripped(cell: str) -> str:
     return cell.strip().strip("\ufeff").strip()
 
 
-def _refuse_duplicates(names: Sequence[str], row: int, first_column: int, hint: str) -> None:
-    first: dict[str, int] = {}
-    for position, name in enumerate(names, start=first_column):
-        if name and name in first:
-            raise InputError(
-                f"row {row}, the header: columns {first[name]} and {position} are both named {name!r}; rename one{hint}"
-            )
-        first[name] = position
+def _visible(cell: str) -> str:
+    """The name as it can be typed: all kinds of space are one, what can't be seen is gone, letters are composed."""
+    return unicodedata.normalize("NFC", _UNSEEN.sub("", _SPACES.sub(" ", cell))).strip()
 
 
-def _looks_like_data(cells: Sequence[str]) -> bool:
-    """Whether a cell holds a phone number, or every cell that is not blank a number."""
+def _told_apart(names: Mapping[int, str], picked: Set[str], row: int, first_column: int, hint: str) -> tuple[str, ...]:
+    """The names by position, those that stand there more than once with their number: `Phone[1]`, `Phone[2]`."""
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for position, name in names.items():
+        places[name].append(position)
+    apart = dict(names)
+    for name, positions in places.items():
+        if len(positions) == 1:
+            continue
+        numbered = {position: f"{name}[{number}]" for number, position in enumerate(positions, 1)}
+        *columns, last = (str(position + first_column) for position in positions)
+        all_of = "both" if len(positions) == 2 else "all"
+        told = f"row {row}, the header: columns {', '.join(columns)} and {last} are {all_of} named {name!r}"
+        if picked.isdisjoint(numbered.values()):
+            raise InputError(f"{told}; rename one, or name them by position in the mapping, as in '{name}[2]'{hint}")
+        if taken := [name for name in numbered.values() if name in places]:
+            raise InputError(f"{told}, and another column {taken[0]!r}; rename one{hint}")
+        apart |= numbered
+    return tuple(apart.values())
+
+
+def _nearly_alike(names: Sequence[str]) -> tuple[str, ...]:
+    """A note where names differ by case alone: the mapping means the one that it writes."""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(filter(None, names)):
+        alike[name.casefold()].append(name)
+    near = [", ".join(map(repr, group)) for group in alike.values() if len(group) > 1]
+    return (f"column names that differ in case only: {'; '.join(near)}",) if near else ()
+
+
+def _is_of_a_lead(cells: Sequence[str]) -> bool:
+    """Whether a cell holds a phone number, an e-mail address or a date, or every cell that is not blank a number."""
     filled = [cell.strip() for cell in cells if cell.strip()]
-    return any(ANYWHERE.search(cell) for cell in filled) or all(_NUMBER.fullmatch(cell) for cell in filled)
+    known = any(ANYWHERE.search(cell) or _OF_A_LEAD.fullmatch(cell) for cell in filled)
+    return known or all(_NUMBER.fullmatch(cell) for cell in filled)
+
+
+def _recurs(header: Record, below: Sequence[Record]) -> bool:
+    """Whether a fifth of the names, though not all at once, stand in their columns again: then they are values."""
+    names = {(position, name) for position, cell in enumerate(header.cells) if (name := cell.strip())}
+    again = [names.intersection((at, cell.strip()) for at, cell in enumerate(record.cells)) for record in below]
+    return names not in again and any(5 * len(alike) >= len(names) for alike in again)

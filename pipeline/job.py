@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import httpx
 
 from pipeline import mapping, settings
 from pipeline.earlier import Selection
+from pipeline.files import GivenFile
 from pipeline.mapping import MappingFile
 from pipeline.model import Status
 from pipeline.people import Consent
@@ -49,7 +51,7 @@ class Job:
     """What a run is asked to do."""
 
     command: str  # check, load, retry or call
-    files: tuple[Path, ...]  # none where `selection` says which rows
+    files: tuple[GivenFile, ...]  # none where `selection` says which rows
     mapping: MappingFile
     mapping_path: Path
     mapping_text: str
@@ -75,7 +77,7 @@ class Job:
             return Path(self.selection.run.read_json("manifest.json")["sources"][0]["name"]).stem
         if self.is_call:
             return f"call-{self.operation.name}"
-        return self.files[0].stem
+        return Path(self.files[0].name).stem
 
     @property
     def is_call(self) -> bool:
@@ -145,12 +147,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What a run takes from outside: transport, wall clock, randomness, and who watches."""
+    """What a run takes from outside: transport, wall clock, randomness, who watches, and what time passes in."""
 
     transport: Callable[[], httpx.AsyncBaseTransport]
     now: Callable[[], datetime]
     rng: random.Random
     progress: Progress
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from pipeline.clean import CLEANERS
 from pipeline.model import PROBLEMS, REPAIRS, UserError
@@ -58,6 +60,7 @@ class SourceTable(_Strict):
     header_row: Annotated[int, Field(ge=0)] | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
+    short_rows: Literal["reject", "pad"] = "reject"
     null_tokens: list[str] = []
     clear_token: str | None = None
     date_order: Literal["mdy", "dmy", "ymd"] | None = None
@@ -178,19 +181,48 @@ def parse(text: str, name: str, operation: str | None = None) -> MappingFile:
     Raises UserError with the key that is wrong and the nearest valid one.
     """
     try:
+        mapping = MappingFile.model_validate(_data(text, name, operation))
+    except ValidationError as error:
+        raise UserError(f"mapping {name}: {_told_of(error.errors()[0])}") from None
+    for check in _checks(mapping, name):
+        check()
+    return mapping
+
+
+def findings(text: str, name: str, operation: str | None = None) -> list[str]:
+    """All that is wrong with the mapping in `text`, whatever file it is for: what `parse` would raise, and the rest."""
+    try:
+        mapping = MappingFile.model_validate(_data(text, name, operation))
+        operation_of(mapping, name)
+    except ValidationError as error:
+        return [f"mapping {name}: {_told_of(one)}" for one in error.errors()]
+    except UserError as error:
+        return [str(error)]
+    return _raised(*_checks(mapping, name), partial(_check_required, mapping, name))
+
+
+def misfits(mapping: MappingFile, name: str, headers: Sequence[str], offered: Collection[str] = ()) -> list[str]:
+    """Why the mapping can't be bound to this header: what `bind` would raise, and the rest; [] where it can."""
+    missing = _missing_columns(columns_named(mapping), headers, name)
+    return missing or _raised(partial(bind, mapping, name, headers, offered))
+
+
+def _raised(*checks: Callable[[], object]) -> list[str]:
+    told = []
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            told.append(str(error))
+    return told
+
+
+def _data(text: str, name: str, operation: str | None) -> dict[str, Any]:
+    try:
         data = tomllib.loads(text.removeprefix("\ufeff"))  # some editors put a mark in front
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"mapping {name}: not valid TOML: {error}") from None
-    if operation is not None:
-        data["operation"] = operation
-    try:
-        mapping = MappingFile.model_validate(data)
-    except ValidationError as error:
-        raise UserError(f"mapping {name}: {_first_error(error)}") from None
-    _check_names(mapping, name)
-    for number, step in enumerate(mapping.steps, 1):
-        _check_step(mapping, step, step_name(name, number))
-    return mapping
+    return data if operation is None else data | {"operation": operation}
 
 
 def step_name(name: str, number: int) -> str:
@@ -200,10 +232,20 @@ def step_name(name: str, number: int) -> str:
 
 def operation_of(mapping: MappingFile, name: str) -> Operation:
     """The operation that the mapping names."""
-    if mapping.operation not in CATALOGUE:
-        near = nearest(mapping.operation, CATALOGUE)
-        raise UserError(f"mapping {name}: operation = {mapping.operation!r} is not known{near}; see: leads operations")
-    return CATALOGUE[mapping.operation]
+    return operation_named(mapping.operation, f"mapping {name}: operation =")
+
+
+def operation_named(operation: str, where: str) -> Operation:
+    """The operation of that name. Raises UserError, which begins with `where`, and names the nearest one."""
+    if operation not in CATALOGUE:
+        near = nearest(operation, CATALOGUE)
+        raise UserError(f"{where} {operation!r} is not known{near}; see: leads operations")
+    return CATALOGUE[operation]
+
+
+def columns_named(mapping: MappingFile) -> frozenset[str]:
+    """The columns of a source that the mapping names, whether the file has them or not."""
+    return frozenset(column for origin in mapping.fields.values() for column in _columns_of(origin))
 
 
 def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Collection[str] = ()) -> Plan:
@@ -213,8 +255,9 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Colle
     """
     operation = operation_of(mapping, name)
     fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
-    used = {column for origin in fields.values() for column in _columns_of(origin)}
-    _check_columns(used, headers, name)
+    used = columns_named(mapping)
+    if missing := _missing_columns(used, headers, name):
+        raise UserError(missing[0])
     token = mapping.source.clear_token
     left = [h for h in headers if h not in used and h not in offered]
     if left and mapping.unmapped == "error":
@@ -382,12 +425,19 @@ def _columns_of(origin: FieldSource) -> list[str]:
 
 def _assignments(operation: Operation, fields: Mapping[str, FieldSource], mapping: str) -> tuple[Assignment, ...]:
     """In the declaration's order, then the rest by name; fields that the declaration requires are always there."""
-    required = [f.name for f in operation.fields if f.required and f.name not in fields]
-    if required:
-        raise UserError(f"mapping {mapping}: {operation.name} needs {', '.join(required)}: add it under [fields]")
+    _refuse_lacking(operation, fields, mapping)
     documented = [name for name in operation.by_name if name in fields]
     others = sorted(set(fields) - set(documented))
     return tuple(_assignment(operation, name, fields[name]) for name in (*documented, *others))
+
+
+def _refuse_lacking(operation: Operation, fields: Mapping[str, FieldSource], mapping: str) -> None:
+    """Raises UserError where a required field is not mapped, or is a constant that says nothing."""
+    required = [f.name for f in operation.fields if f.required]
+    if absent := [field for field in required if field not in fields]:
+        raise UserError(f"mapping {mapping}: {operation.name} needs {', '.join(absent)}: add it under [fields]")
+    if blank := [field for field in required if (value := fields[field].value) is not None and not value.strip()]:
+        raise UserError(f"mapping {mapping}: {', '.join(blank)}: {operation.name} needs it; fill in the empty value")
 
 
 def _assignment(operation: Operation, name: str, origin: FieldSource) -> Assignment:
@@ -401,29 +451,49 @@ def _limits(operation: Operation, mapping: MappingFile) -> dict[str, int]:
     return {operation.wire_name(name): limit for name, limit in named.items()}
 
 
-def _check_names(mapping: MappingFile, name: str) -> None:
+def _checks(mapping: MappingFile, name: str) -> Iterator[Callable[[], None]]:
+    """What a mapping must pass, whatever file it is for."""
     operation = operation_of(mapping, name)
+    yield partial(_check_clearing, operation, mapping, name)
+    for field in mapping.extra_fields:
+        yield partial(_check_extra, operation, field, name)
+    for field, origin in mapping.fields.items():
+        yield partial(_check_field, operation, mapping, field, name)
+        yield partial(_check_template, origin, field, name)
+        yield partial(_check_cleaner, operation, field, origin, name)
+    yield partial(_check_once, operation, mapping, name)
+    for field in mapping.lengths:
+        yield partial(_check_field, operation, mapping, field, name, table="lengths")
+    yield partial(_check_key_fits, operation, mapping, name)
+    for number, step in enumerate(mapping.steps, 1):
+        yield partial(_check_step, mapping, step, step_name(name, number))
+
+
+def _check_clearing(operation: Operation, mapping: MappingFile, name: str) -> None:
     if mapping.source.clear_token is not None and not operation.clears:
         raise UserError(f"mapping {name}: [source] clear_token: {operation.name} clears no fields; leave it out")
-    for field in mapping.extra_fields:
-        _check_extra(operation, field, name)
+
+
+def _check_once(operation: Operation, mapping: MappingFile, name: str) -> None:
+    """No field is named in two spellings."""
     seen: dict[str, str] = {}
-    for field, origin in mapping.fields.items():
-        _check_field(operation, mapping, field, name)
-        _check_template(origin, field, name)
-        _check_cleaner(operation, field, origin, name)
+    for field in mapping.fields:
         wire = operation.wire_name(field)
         if wire in seen:
             raise UserError(f"mapping {name}: [fields] {field!r} and {seen[wire]!r} name one field, {wire}; keep one")
         seen[wire] = field
-    for field in mapping.lengths:
-        _check_field(operation, mapping, field, name, table="lengths")
-    _check_key_fits(operation, mapping, name)
+
+
+def _check_required(mapping: MappingFile, name: str) -> None:
+    operation = operation_of(mapping, name)
+    fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
+    _refuse_lacking(operation, _with_identity(operation, fields, name), name)
 
 
 def _check_step(mapping: MappingFile, step: MappingFile, name: str) -> None:
     """A step goes to the vendor that the rows go to: under the same credentials, account and lock."""
-    _check_names(step, name)
+    for check in _checks(step, name):
+        check()
     vendor, own = operation_of(mapping, name).vendor, operation_of(step, name).vendor
     if own is not vendor:
         raise UserError(f"mapping {name}: {step.operation} is {own.name}'s, and the rows go to {vendor.name}")
@@ -516,23 +586,27 @@ def _custom_fields(
     if operation.custom is None:
         raise UserError(f'mapping {name}: unmapped = "custom": {operation.name} has no custom fields')
     fields: dict[str, FieldSource] = {}
+    names = {field.casefold() for field in taken}  # a database tells no columns apart by case
     for header in headers:
         field = f"{operation.custom.prefix}{header}"
         _check_custom(operation, field, name)
         wire = operation.wire_name(field)
-        if wire in taken or wire in fields:
+        if wire.casefold() in names:
             raise UserError(
                 f"mapping {name}: column {header!r} would be sent as {wire}, which is taken; map it yourself"
             )
+        names.add(wire.casefold())
         fields[wire] = FieldSource(column=header)
     return fields
 
 
-def _check_columns(used: Iterable[str], headers: Sequence[str], name: str) -> None:
-    for column in sorted(used):
-        if column not in headers:
-            near = nearest(column, headers)
-            raise UserError(f"mapping {name}: the file has no column {column!r}{near}; it has: {', '.join(headers)}")
+def _missing_columns(used: Iterable[str], headers: Sequence[str], name: str) -> list[str]:
+    has = f"it has: {', '.join(headers)}"
+    return [
+        f"mapping {name}: the file has no column {column!r}{nearest(column, headers)}; {has}"
+        for column in sorted(used)
+        if column not in headers
+    ]
 
 
 def _unmapped_text(operation: Operation, left: Sequence[str], name: str) -> str:
@@ -551,9 +625,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_fold[close[0]]!r}?" if close else ""
 
 
-def _first_error(error: ValidationError) -> str:
-    """The first thing wrong, as `key: what`, with the nearest valid key where one is unknown."""
-    first = error.errors()[0]
+def _told_of(first: ErrorDetails) -> str:
+    """What is wrong, as `key: what`, with the nearest valid key where one is unknown."""
     where = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])

@@ -12,22 +12,35 @@ from pipeline.model import UserError
 
 def read(name: str, operation: str | None) -> tuple[MappingFile, Path, str]:
     """(mapping, path, text) for a path or a name. Raises UserError naming the mappings that there are."""
+    path, text = find(name)
+    return mapping.parse(text, path.name, operation), path, text
+
+
+def find(name: str) -> tuple[Path, str]:
+    """(path, text) for a path or a name, whatever the text says. Raises UserError as `read` does."""
     path = _find(name)
     try:
-        text = path.read_text(encoding="utf-8")
+        return path, path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UserError(f"mapping {path}: can't be read: {reason}") from None
-    return mapping.parse(text, path.name, operation), path, text
+
+
+def names() -> list[str]:
+    """The mappings that go by a name."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.toml")})
+
+
+def _folders() -> tuple[Path, ...]:
+    return (Path("mappings"), *(Path(folder) for folder in shipped.__path__))
 
 
 def _find(name: str) -> Path:
     given = Path(name)
     if (len(name) < 200 and given.is_file()) or given.suffix == ".toml" or len(given.parts) > 1:
         return given
-    folders = (Path("mappings"), *(Path(folder) for folder in shipped.__path__))
-    for folder in folders:
+    for folder in _folders():
         if (path := folder / f"{name}.toml").exists():
             return path
-    known = sorted({path.stem for folder in folders for path in folder.glob("*.toml")})
+    known = names()
     raise UserError(f"no mapping {name!r}{mapping.nearest(name, known)}; give a path, or one of: {', '.join(known)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,8 +146,11 @@ def readable() -> Iterator[None]:
         raise InputError(f"it is a damaged Parquet file ({why}); export it again") from None
 
 
-def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    name = os.fsencode(path)  # which may be no text
+    with pa.OSFile(name, "rb") as raw, pq.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+        yield file
 
 
 # --- Cells as text ---

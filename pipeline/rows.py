@@ -5,6 +5,7 @@ Parquet as it is.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class Layout:
     spool: Path | None = None  # an Excel sheet as text, made by inspect; its owner removes it after the last read
     records: parquet.Records | None = None  # of a Parquet file
     row_position: int | None = None  # of a rejected file of ours: where the rows' earlier numbers are
+    pads_short: bool = False  # a record with too few cells gets empty ones at its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,16 @@ class RaggedRow:
 
 
 class Batch(NamedTuple):
-    """Some records: those as wide as the header, with their numbers; the ragged ones; how many blank ones were left."""
+    """Some records: those as wide as the header, with their numbers; the ragged ones; how many blank ones were left.
+
+    `padded` are the numbers of those that were made as wide as the header.
+    """
 
     rows: npt.NDArray[np.int64]
     table: pa.RecordBatch
     ragged: tuple[RaggedRow, ...]
     blank: int
+    padded: tuple[int, ...] = ()
 
 
 def batches(layout: Layout) -> Iterator[Batch]:
@@ -136,9 +142,9 @@ def _csv_batches(layout: Layout) -> Iterator[Batch]:
     misfits = _Misfits(layout)
     for table in _parsed(layout, misfits):
         rows = misfits.numbers(len(table))
-        yield _without_blank(Batch(rows, table, *misfits.taken()))
+        yield _padded(layout, _without_blank(Batch(rows, table, *misfits.taken())))
     empty = pa.record_batch([pa.array([], pa.string())] * layout.width, names=_names(layout.width))
-    yield Batch(np.empty(0, dtype=np.int64), empty, *misfits.taken())
+    yield _padded(layout, Batch(np.empty(0, dtype=np.int64), empty, *misfits.taken()))
 
 
 def _without_blank(batch: Batch) -> Batch:
@@ -146,7 +152,22 @@ def _without_blank(batch: Batch) -> Batch:
     if not blank.size:
         return batch
     kept = np.delete(np.arange(len(batch.rows)), blank)
-    return Batch(batch.rows[kept], batch.table.take(pa.array(kept)), batch.ragged, batch.blank + blank.size)
+    return batch._replace(rows=batch.rows[kept], table=batch.table.take(pa.array(kept)), blank=batch.blank + blank.size)
+
+
+def _padded(layout: Layout, batch: Batch) -> Batch:
+    """The batch with its short records among those that fit, where the layout pads them."""
+    short = [row for row in batch.ragged if len(row.cells) < layout.width] if layout.pads_short else []
+    if not short:
+        return batch
+    numbers = tuple(row.row for row in short)
+    columns = zip(*(row.cells + ("",) * (layout.width - len(row.cells)) for row in short), strict=True)
+    added = pa.record_batch([pa.array(column, pa.string()) for column in columns], names=_names(layout.width))
+    rows = np.concatenate([batch.rows, np.array(numbers, dtype=np.int64)])
+    order = np.argsort(rows)
+    table = pa.concat_batches([batch.table, added]).take(pa.array(order))
+    ragged = tuple(row for row in batch.ragged if len(row.cells) > layout.width)
+    return Batch(rows[order], table, ragged, batch.blank, numbers)
 
 
 def _names(width: int) -> list[str]:
@@ -183,7 +204,7 @@ def _parsed(layout: Layout, misfits: _Misfits) -> Iterator[pa.RecordBatch]:
 def _text(layout: Layout) -> Iterator[Any]:
     """The file as UTF-8 text from the first data record on."""
     if layout.encoding.is_utf8:
-        with pa.OSFile(str(layout.path), "rb") as file:
+        with pa.OSFile(os.fsencode(layout.path), "rb") as file:
             file.seek(layout.encoding.bom_bytes + layout.start_byte)
             yield file
         return

@@ -84,9 +84,12 @@ class Line:
 
     @contextmanager
     def locked(self, run: RunFolder) -> Iterator[None]:
-        """Holds the account while the run lasts."""
+        """Holds the account while the run lasts; nothing that it spooled outlasts it."""
         with stages.locked(self.job, run, self.state, self.world):
-            yield
+            try:
+                yield
+            finally:
+                run.remove_spool()
 
     def load(self, run: RunFolder) -> Summary:
         """The whole line, from the source to the summary."""

@@ -59,7 +59,8 @@ def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
             async with access.transport:
                 return await _Passes(rows, world, heard, access, written).run()
 
-    sent = asyncio.run(sending())
+    with asyncio.Runner(loop_factory=world.new_loop) as runner:
+        sent = runner.run(sending())
     rows.run.log("sent", halted=sent.halt and sent.halt.code, signal=sent.signal)
     return sent
 
@@ -77,7 +78,8 @@ def send_step(row: Outgoing, world: World, heard: Signals, access: Access) -> in
             async with access.transport:
                 return await _Passes(row, world, heard, access, written, settled=lambda _: None).row()
 
-    return asyncio.run(sending()).signal
+    with asyncio.Runner(loop_factory=world.new_loop) as runner:
+        return runner.run(sending()).signal
 
 
 class _Passes:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -24,6 +24,7 @@ from schemas.catalogue import CATALOGUE
 from schemas.spec import Credential, Operation, Vendor
 
 FILE = Path("leads.toml")
+MAX_FILE_SIZE = 10 * 10**9  # bytes: more than any list of people has
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
 _VENDORS = ("dialedin_", "dialogtech_")
@@ -49,6 +50,9 @@ class Settings(BaseSettings):
     drain: float = Field(default=30, ge=0, description="seconds for calls under way to end after a signal")
     runs: Path = Field(default=Path("runs"), description="where run folders go")
     state: str = Field(default_factory=_default_state, description="state database (journal and ledger)")
+    max_file_size: ByteSize = Field(
+        default=ByteSize(MAX_FILE_SIZE), gt=0, description="what a list may have, unpacked or fetched: 10GB, 500MB"
+    )
     endpoints: str | None = Field(default=None, description="where the account's differ: documented=actual, …")
     dialedin_base_url: str | None = None
     dialedin_accid: str | None = None

@@ -14,9 +14,19 @@ SNIFF_BYTES = 64 << 10
 _PARQUET = b"PAR1"
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _BIFF = (b"\x09\x00\x04\x00", b"\x09\x02\x06\x00", b"\x09\x04\x06\x00", b"\x09\x08\x08\x00", b"\x09\x08\x10\x00")
+_PACKED = (  # what a file begins with that holds another
+    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), "bz2"),
+    (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd"),
+    (re.compile(rb"PK\x03\x04|PK\x05\x06"), "zip"),
+)
 _FOREIGN = (  # what a file begins with, what it is, what to do
-    (re.compile(rb"PK\x03\x04|PK\x05\x06"), "a ZIP archive", "unpack it and name the list inside"),
-    (re.compile(rb"\x1f\x8b|BZh\d|\x28\xb5\x2f\xfd|\xfd7zXZ"), "compressed", "decompress it first"),
+    (re.compile(rb"\xfd7zXZ\0"), "compressed with xz", "decompress it first"),
+    (re.compile(rb"\x04\x22\x4d\x18"), "compressed with lz4", "decompress it first"),
+    (re.compile(rb"\x1f[\x9d\xa0]"), "compressed with compress", "decompress it first"),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive", "unpack it and name the list inside"),
+    (re.compile(rb"Rar!\x1a\x07"), "a RAR archive", "unpack it and name the list inside"),
+    (re.compile(rb"(?s).{257}ustar[ \0]"), "a tar archive", "unpack it and name the list inside"),
     (re.compile(rb"%PDF-"), "a PDF document", "export the list as CSV or .xlsx"),
     (re.compile(rb"\{\\rtf"), "a rich text document", "export the list as CSV or .xlsx"),
     (re.compile(rb"PARE"), "an encrypted Parquet file", "write it without encryption"),
@@ -35,9 +45,9 @@ _FOREIGN = (  # what a file begins with, what it is, what to do
 
 
 def kind_of(path: Path, head: bytes) -> str:
-    """The format of the file that begins with `head`: csv, parquet, xlsx, xls, xlsb or ods.
+    """The format of the file that begins with `head`: csv, parquet, xlsx, xls, xlsb or ods; gzip, bz2, zstd or zip.
 
-    Raises InputError for what is no list at all.
+    Raises InputError for what is no list at all, and holds none.
     """
     if head.startswith(_PARQUET):
         return "parquet"
@@ -48,6 +58,9 @@ def kind_of(path: Path, head: bytes) -> str:
         raise InputError("it is in a format of Excel before 1993; open it in Excel and save it as .xlsx")
     if head.startswith(b"PK\x03\x04") and (kind := _zip_kind(path)):
         return kind
+    for begins, kind in _PACKED:
+        if begins.match(head):
+            return kind
     text = re.sub(rb"^\xef\xbb\xbf", b"", head)
     for begins, what, then in _FOREIGN:
         if begins.match(text):
@@ -66,17 +79,16 @@ def _zip_kind(path: Path) -> str | None:
         return "ods"
     if any(name.startswith("xl/") and name.endswith("workbook.bin") for name in names):
         return "xlsb"
-    for part, what in _OTHER_DOCUMENTS:
-        if any(name.startswith(part) for name in names):
+    for mark, part, what in _OTHER_DOCUMENTS:
+        if mark in names and any(name.startswith(part) for name in names):
             raise InputError(f"it is {what}; export the list as CSV or .xlsx")
     return "xlsx" if "[content_types].xml" in names or any(name.startswith("xl/") for name in names) else None
 
 
-_OTHER_DOCUMENTS = (
-    ("word/", "a Word document"),
-    ("ppt/", "a PowerPoint presentation"),
-    ("index/document.iwa", "an Apple Numbers, Pages or Keynote document"),
-    ("index.zip", "an Apple Numbers, Pages or Keynote document"),
+_OTHER_DOCUMENTS = (  # a part that they have, what another begins with, what they are
+    ("[content_types].xml", "word/", "a Word document"),
+    ("[content_types].xml", "ppt/", "a PowerPoint presentation"),
+    ("index/document.iwa", "index/", "an Apple Numbers, Pages or Keynote document"),
 )
 _OLE_ENTRY_BYTES = 128  # of the directory in an OLE container, which begins with the entry's name
 

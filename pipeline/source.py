@@ -1,14 +1,15 @@
 """Source files as text frames: inspect decides how a file is read, read streams it.
 
-CSV goes through pyarrow, after a scan of every byte for what pyarrow passes over; Excel goes
-through a child process and a spool file; Parquet is read as it is. Numbers of rows are those that a user counts:
-in CSV from 1, with `sep=` line, title, blank and header records counted and a newline in quotes not; in Excel,
-Excel's own; in Parquet, which has no header record, row 1 is the first record.
+What is compressed or in an archive is unpacked into the spool folder first. CSV goes through pyarrow, after a scan of
+every byte for what pyarrow passes over; Excel goes through a child process and a spool file; Parquet is read as it is.
+Numbers of rows are those that a user counts: in CSV from 1, with `sep=` line, title, blank and header records counted
+and a newline in quotes not; in Excel, Excel's own; in Parquet, which has no header record, row 1 is the first record.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import time
 from collections import Counter
@@ -24,21 +25,26 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import csvscan, decode, parquet, workbook
+from pipeline import csvscan, decode, parquet, unpack, workbook
 from pipeline.csvscan import Record, Scanner, Structure
 from pipeline.decode import Encoding, UndecodableError
+from pipeline.files import plain
 from pipeline.header import REJECTED_COLUMNS, Header, find_header
 from pipeline.model import InputError, UserError
 from pipeline.rows import DISAGREE, Batch, Layout, RaggedRow, batches, is_blank
-from pipeline.sniff import SNIFF_BYTES, kind_of
+from pipeline.settings import MAX_FILE_SIZE
+from pipeline.sniff import SNIFF_BYTES
+from pipeline.unpack import Content
 
 __all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOptions", "inspect", "read"]
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
 _BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
+_CELL_BYTES = 512
 _MAX_RECORD_BYTES = 64 << 20
-_FRESH_SECONDS = 2.0  # a file that was changed so lately is looked at twice
-_SECOND_LOOK_SECONDS = 0.1
+_MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
+_FRESH_SECONDS = 5.0  # a file that was changed so lately is looked at twice; some systems count every other second only
+_SECOND_LOOK_SECONDS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,12 @@ class SourceOptions:
     """What the user says about a file; None: found out.
 
     `header_row` counts as the user does, 0 means no header: columns are then named "1", "2", ….
-    A cell that, trimmed, is one of `null_tokens` becomes "". Of a Parquet file, `where` is a DuckDB expression for
-    the rows that are read, and `beside` has columns that belong to its rows.
+    A cell that, trimmed, is one of `null_tokens` becomes "". Columns that the file names alike are told apart where
+    one of them is among `picked`: `Phone[2]` is the second named `Phone`. With `pad_short`, a row of a CSV file that
+    has too few cells gets empty ones at its end. Of a Parquet file, `where` is a DuckDB expression for the rows that
+    are read, and `beside` has columns that belong to its rows. `member` is the file meant in an archive, `called` what
+    the user calls a file that is not known by its path, `most_bytes` what it may have unpacked; one that `is_whole` is
+    written by nobody any more.
     """
 
     sheet: str | None = None
@@ -55,8 +65,14 @@ class SourceOptions:
     delimiter: str | None = None
     encoding: str | None = None
     null_tokens: tuple[str, ...] = ()
+    picked: frozenset[str] = frozenset()
+    pad_short: bool = False
     where: str | None = None
     beside: parquet.Beside | None = None
+    member: str | None = None
+    called: str | None = None
+    most_bytes: int = MAX_FILE_SIZE
+    is_whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +80,18 @@ class Inspection:
     """The reading decisions for one file.
 
     `encoding_how` is `bom`, `utf-8`, `detected` or `given`; encoding and delimiter are "" unless it is CSV. `columns`
-    are the frame's columns: headers as in the file, stripped. `rows` are the records that `read` yields,
-    `ragged_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below the header,
-    `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does not hold.
+    are the frame's columns; `headings` are as in the file, stripped. `rows` are the records that `read` yields,
+    `ragged_rows` and `padded_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below
+    the header, `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does
+    not hold. `containers` are what the list was in (gzip, bz2, zstd, zip), the outermost first, `member` its name in
+    an archive; size, time and digest are those of the file as it was given.
     """
 
     path: Path
+    called: str
     name: str
+    containers: tuple[str, ...]
+    member: str | None
     format: str  # csv, parquet, xlsx, xls, xlsb, ods
     size: int
     mtime_ns: int
@@ -82,20 +103,23 @@ class Inspection:
     sheets: tuple[str, ...]
     header_row: int
     columns: tuple[str, ...]
+    headings: tuple[str, ...]
     first_row: int
     last_row: int
     rows: int
     blank_rows: int
     ragged_rows: int
+    padded_rows: int
     where: str | None
     left_out: int
     notes: tuple[str, ...]
     layout: Layout
 
     def as_json(self) -> dict[str, Any]:
-        """All but the layout, in types that JSON knows."""
-        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "layout"}
-        return record | {key: list(record[key]) for key in ("columns", "sheets", "notes")} | {"path": str(self.path)}
+        """All that a manifest keeps, in types that JSON knows."""
+        record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("layout", "called")}
+        several = ("columns", "headings", "containers", "sheets", "notes")
+        return record | {key: list(record[key]) for key in several} | {"path": str(self.path)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +142,23 @@ def inspect(
     """Pass one: how the file is read, proved over all of it.
 
     Raises InputError where the file can't be used as a whole, UserError where an option can't be. An Excel sheet
-    is left as text in `spool_dir` for `read`.
+    is left as text in `spool_dir` for `read`, and so is what was compressed, unpacked.
     """
-    with _named(path):
-        look = _settled(path, pause)
-        kind = kind_of(path, _head(path))
-        inspected = _inspected(path, kind, options, spool_dir)
+    called = options.called or plain(str(path))
+    with _named(called):
+        look = _settled(path, (lambda _: None) if options.is_whole else pause)
+        content = unpack.content(path, options.member, spool_dir, options.most_bytes)
+        try:
+            inspected = _inspected(content, options, spool_dir)
+        except BaseException:
+            content.remove()
+            raise
         if _look(path) != look:
+            content.remove()
             if inspected.layout.spool:
                 inspected.layout.spool.unlink(missing_ok=True)
             raise InputError("it changed while it was read; try again when it is complete")
-        return _inspection(path, kind, look, inspected, options)
+        return _inspection(_File(path, called, look, content), inspected, options)
 
 
 def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
@@ -136,7 +166,7 @@ def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
 
     Raises InputError where the file is not the one inspected, and where other rows come than were counted.
     """
-    with _named(inspection.path):
+    with _named(inspection.called):
         _refuse_changed(inspection)
         counts = _Counts()
         for batch in batches(inspection.layout):
@@ -149,7 +179,7 @@ def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
 
 def check_unchanged(path: Path, sha256: str, size: int) -> None:
     """Raises InputError where the file is not the one with this digest, and says what has changed."""
-    with _named(path):
+    with _named(plain(str(path))):
         if not path.exists():
             raise InputError(f"it is not there any more; put it back, {_ELSE}")
         if (now := path.stat().st_size) != size:
@@ -163,16 +193,16 @@ _PUT_BACK = f"put the old one back, {_ELSE}"
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(called: str) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
     try:
         yield
     except UserError as error:
-        raise type(error)(f"{path}: {error}") from error.__cause__
+        raise type(error)(f"{called}: {error}") from error.__cause__
     except UndecodableError as error:
-        raise InputError(f"{path}: it changed while it was read; start again") from error
+        raise InputError(f"{called}: it changed while it was read; start again") from error
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; check the file and its permissions") from error
+        raise InputError(f"{called}: {error.strerror or error}; check the file and its permissions") from error
 
 
 # --- The file as such ---
@@ -184,16 +214,21 @@ class _Look(NamedTuple):
 
 
 def _look(path: Path) -> _Look:
-    found = path.stat()
+    """Size and time, asked of the open file: what only a path is asked, a network may answer from memory."""
+    with path.open("rb") as file:
+        found = os.fstat(file.fileno())
     return _Look(found.st_size, found.st_mtime_ns)
 
 
 def _settled(path: Path, pause: Callable[[float], None]) -> _Look:
     """Size and time of a regular file that is not empty and that nobody is seen to write."""
     if not path.exists():
-        raise InputError("there is no such file; check the path")
+        link = f"it is a link to {plain(str(path.readlink()))}, and " if path.is_symlink() else ""
+        raise InputError(f"{link}there is no such file; check the path")
+    if path.is_dir():
+        raise InputError("it is a folder; name the lists in it, or all of them by a pattern such as '*.csv'")
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError("it is not a file; name the list itself")
+        raise InputError("it is a device, not a file; name the list itself")
     look = _look(path)
     if time.time_ns() - look.mtime_ns < _FRESH_SECONDS * 1e9:
         pause(_SECOND_LOOK_SECONDS)
@@ -230,7 +265,10 @@ class _Inspected(NamedTuple):
     sheet: workbook.Sheet | None = None
 
 
-def _inspected(path: Path, kind: str, options: SourceOptions, spool_dir: Path) -> _Inspected:
+def _inspected(content: Content, options: SourceOptions, spool_dir: Path) -> _Inspected:
+    path, kind = content.path, content.kind
+    if not path.stat().st_size:
+        raise InputError("what it holds is empty; export it again")
     if kind == "parquet":
         return _inspect_parquet(path, options)
     if options.where is not None:
@@ -238,15 +276,27 @@ def _inspected(path: Path, kind: str, options: SourceOptions, spool_dir: Path) -
     return _inspect_csv(path, options) if kind == "csv" else _inspect_workbook(path, kind, options, spool_dir)
 
 
-def _inspection(path: Path, kind: str, look: _Look, inspected: _Inspected, options: SourceOptions) -> Inspection:
+class _File(NamedTuple):
+    """A file as it was given, and the list in it."""
+
+    path: Path
+    called: str
+    look: _Look
+    content: Content
+
+
+def _inspection(file: _File, inspected: _Inspected, options: SourceOptions) -> Inspection:
     header, layout, counts, sheet = inspected.header, inspected.layout, inspected.counts, inspected.sheet
     return Inspection(
-        path=path,
-        name=path.name,
-        format=kind,
-        size=look.size,
-        mtime_ns=look.mtime_ns,
-        sha256=inspected.sha256,
+        path=file.path,
+        called=file.called,
+        name=plain(file.path.name),
+        containers=file.content.containers,
+        member=file.content.member,
+        format=file.content.kind,
+        size=file.look.size,
+        mtime_ns=file.look.mtime_ns,
+        sha256=_sha256(file.path) if file.content.containers else inspected.sha256,
         encoding=layout.encoding.name,
         encoding_how=layout.encoding.how,
         delimiter=layout.delimiter,
@@ -254,16 +304,25 @@ def _inspection(path: Path, kind: str, look: _Look, inspected: _Inspected, optio
         sheets=sheet.sheets if sheet else (),
         header_row=header.row,
         columns=header.names,
+        headings=header.headings,
         first_row=layout.first_row,
         last_row=counts.last_row,
         rows=counts.rows,
         blank_rows=counts.blank,
         ragged_rows=counts.ragged,
+        padded_rows=counts.padded,
         where=options.where,
         left_out=layout.records.total - counts.rows if layout.records else 0,
-        notes=inspected.notes + header.notes,
+        notes=_container_notes(file.content) + inspected.notes + header.notes + counts.notes(),
         layout=layout,
     )
+
+
+def _container_notes(content: Content) -> tuple[str, ...]:
+    if not content.containers:
+        return ()
+    what = f"{plain(content.member)} was" if content.member else "it was"
+    return (f"{what} unpacked from {' in '.join(content.containers)}: {content.path.stat().st_size:,} bytes",)
 
 
 class _Place(NamedTuple):
@@ -277,7 +336,9 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
     """The header, and the place after it."""
     if not head:
         raise InputError(f"the first record has no end within {_HEAD_BYTES:,} bytes; is this a list?")
-    header = find_header(head, options.header_row, first_column)
+    header = find_header(head, options.header_row, first_column, options.picked)
+    if header.width > _MAX_COLUMNS:
+        raise InputError(f"it has {header.width:,} columns, and a list has at most {_MAX_COLUMNS:,}; set delimiter")
     if not header.row:
         return header, _Place(head[0].row, head[0].start)
     record = next(record for record in head if record.row == header.row)
@@ -289,6 +350,7 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
 
 def _inspect_csv(path: Path, options: SourceOptions) -> _Inspected:
     encoding = decode.first_choice(_head(path), options.encoding)
+    _refuse_contradiction(path, encoding)
     try:
         return _inspect_as(path, options, encoding)
     except UndecodableError as error:
@@ -300,6 +362,22 @@ def _inspect_csv(path: Path, options: SourceOptions) -> _Inspected:
         return _inspect_as(path, options, detected)
     except UndecodableError as error:
         raise InputError(f"{error}, and not UTF-8; set encoding, or save the file as UTF-8") from None
+
+
+def _refuse_contradiction(path: Path, encoding: Encoding) -> None:
+    """Raises where an encoding is given, and the file's mark says another that holds over all of it."""
+    own = decode.by_mark(_head(path))
+    if encoding.how != "given" or own is None or own.name == encoding.name:
+        return
+    try:
+        with path.open("rb") as file:
+            foreign = sum(not block.isascii() for block in decode.utf8_blocks(file, own))
+    except UndecodableError:
+        return
+    if foreign or not own.is_utf8:
+        raise InputError(
+            f"it is {own.name}, as its first bytes say, and encoding is {encoding.name}; leave encoding out"
+        )
 
 
 def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Inspected:
@@ -317,7 +395,8 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
         row_position=header.row_position,
         first_row=first.row,
         start_byte=first.start_byte,
-        block_bytes=_block_bytes(structure),
+        block_bytes=_block_bytes(structure, header.width),
+        pads_short=options.pad_short and not header.rejected,  # there, our own columns stand at a short row's end
     )
     counts = _Counts(header)
     if structure.records >= first.row:  # of nothing, pyarrow would say that it is invalid
@@ -325,6 +404,7 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
     if counts.rows + counts.blank != structure.records - first.row + 1:
         raise InputError(DISAGREE)
     _refuse_cut_off(counts, structure)
+    _refuse_split_column(counts, header, options)
     _refuse_useless(counts, header)
     return _Inspected(header, layout, counts, sha256, _encoding_notes(encoding))
 
@@ -364,14 +444,14 @@ def _scan(path: Path, encoding: Encoding, delimiter: str) -> tuple[Structure, st
     return scanner.finish(), digest.hexdigest()
 
 
-def _block_bytes(structure: Structure) -> int:
-    """A size of blocks that holds the longest record."""
+def _block_bytes(structure: Structure, width: int) -> int:
+    """A size of blocks that holds the longest record, and some hundreds of wide ones: a column has its own cost."""
     if structure.longest_bytes > _MAX_RECORD_BYTES:
         raise InputError(
             f"row {structure.longest_row} has {structure.longest_bytes:,} bytes, more than {_MAX_RECORD_BYTES:,}; "
             "look there for a quote that is closed too late"
         )
-    return max(_BLOCK_BYTES, 2 * structure.longest_bytes)
+    return max(_BLOCK_BYTES, 2 * structure.longest_bytes, _CELL_BYTES * width)
 
 
 def _encoding_notes(encoding: Encoding) -> tuple[str, ...]:
@@ -385,6 +465,13 @@ def _refuse_cut_off(counts: _Counts, structure: Structure) -> None:
         raise InputError(
             f"row {counts.last_row}, the last, has too few cells and no line end: the file is cut off or still being "
             "written; export it again"
+        )
+
+
+def _refuse_split_column(counts: _Counts, header: Header, options: SourceOptions) -> None:
+    if header.width == 1 and counts.ragged and options.delimiter is None:
+        raise InputError(
+            f"it looks like one column, yet row {counts.first_ragged} has more cells; set delimiter, or quote the cells"
         )
 
 
@@ -440,7 +527,7 @@ def _inspect_parquet(path: Path, options: SourceOptions) -> _Inspected:
     if not records.total and options.where is None:
         raise InputError("it has no rows; export it again")
     width = len(records.columns)
-    header = Header(0, width, records.columns, tuple(range(width)), (), ())
+    header = Header(0, width, records.columns, records.columns, tuple(range(width)), (), ())
     layout = Layout(
         path=path,
         encoding=Encoding("", ""),
@@ -470,9 +557,11 @@ class _Counts:
     """What batches add up to."""
 
     def __init__(self, header: Header | None = None) -> None:
-        self.rows = self.ragged = self.blank = self.last_row = 0
+        self.rows = self.ragged = self.padded = self.blank = self.last_row = 0
+        self.first_ragged = 0
         self.ends_short = False  # the last record has fewer cells than the header
         self.widths: Counter[int] = Counter()  # of ragged rows
+        self.repeats: list[int] = []  # rows that say what the header says
         self._header = header
 
     def add_all(self, layout: Layout) -> None:
@@ -484,15 +573,29 @@ class _Counts:
         """Counts one batch."""
         self.rows += len(batch.rows) + len(batch.ragged)
         self.ragged += len(batch.ragged)
+        if batch.ragged and not self.first_ragged:
+            self.first_ragged = batch.ragged[0].row
+        self.padded += len(batch.padded)
         self.blank += batch.blank
         self.widths.update(len(row.cells) for row in batch.ragged)
         self._see_last(batch)
         if self._header:
             _refuse_unnamed(self._header, batch)
+            self.repeats += _repeats(self._header, batch)
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be told of the rows."""
+        told = []
+        if self.padded:
+            told.append(f"rows that had too few cells and got empty ones at the end (short_rows): {self.padded:,}")
+        if self.repeats:
+            told.append(f"rows that repeat the header: {len(self.repeats):,}, the first is row {self.repeats[0]}")
+        return tuple(told)
 
     def _see_last(self, batch: Batch) -> None:
         if len(batch.rows) and batch.rows[-1] > self.last_row:
-            self.last_row, self.ends_short = int(batch.rows[-1]), False
+            self.last_row = int(batch.rows[-1])
+            self.ends_short = batch.padded[-1:] == (self.last_row,)
         if batch.ragged and batch.ragged[-1].row > self.last_row:
             self.last_row = batch.ragged[-1].row
             self.ends_short = self._header is not None and len(batch.ragged[-1].cells) < self._header.width
@@ -508,14 +611,27 @@ def _refuse_unnamed(header: Header, batch: Batch) -> None:
             )
 
 
+def _repeats(header: Header, batch: Batch) -> list[int]:
+    """The rows of lists put together with their headers left in."""
+    found = np.arange(len(batch.rows) if header.row else 0)
+    for position, heading in zip(header.positions, header.headings, strict=True):
+        if not found.size:
+            break
+        column = batch.table.column(position).take(pa.array(found))
+        found = found[pc.equal(pc.utf8_trim_whitespace(column), heading).to_numpy(zero_copy_only=False)]
+    rows: list[int] = batch.rows[found].tolist()
+    return rows
+
+
 def _refuse_useless(counts: _Counts, header: Header) -> None:
     if not counts.rows:
         raise InputError(f"it has no rows below the header (row {header.row}); export it again")
     if counts.ragged * 2 > counts.rows and not header.rejected:  # a rejected file may be all ragged rows
         width, rows = counts.widths.most_common(1)[0]
+        pad = '; if only cells at the end are missing, set short_rows = "pad"' if width < header.width else ""
         raise InputError(
             f"{counts.ragged} of {counts.rows} rows don't have the {header.width} cells of the header (row "
-            f"{header.row}), {rows} of them have {width}; set header_row or delimiter, or mend the file"
+            f"{header.row}), {rows} of them have {width}; set header_row or delimiter, or mend the file{pad}"
         )
 
 

@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,19 +20,20 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline import after, earlier, folder, lock, mapping, records, report, settings, source, statedb
+from pipeline import after, earlier, fetch, folder, lock, mapping, records, report, settings, source, statedb
 from pipeline import prepare as preparing
 from pipeline.advice import Advice
 from pipeline.clean import CLEANERS_VERSION, CleanOptions
 from pipeline.delivery import micros
+from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
 from pipeline.job import Job, World
-from pipeline.mapping import MAPPING_VERSION, Plan
+from pipeline.mapping import MAPPING_VERSION, MappingFile, Plan, columns_named
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.signals import InterruptedRunError
-from pipeline.source import Chunk
+from pipeline.source import Chunk, SourceOptions
 from pipeline.validate import Validator
 from pipeline.wire import check_base_url
 
@@ -54,8 +55,6 @@ class Source:
 @contextmanager
 def begin(job: Job, world: World) -> Iterator[RunFolder]:
     """A new run's folder. It goes again where the run ends before anything was sent."""
-    if twice := [str(path) for path, times in Counter(path.resolve() for path in job.files).items() if times > 1]:
-        raise UserError(f"{twice[0]}: given more than once; name each file once")
     check(job)
     run = folder.create(job.settings.runs, job.name, world.now())
     try:
@@ -82,9 +81,19 @@ def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
     elif job.cells is not None:
         sources = [_of_cells(job, job.cells, world.now())]
     else:
-        sources = [_inspect(job, path, run) for path in job.files]
+        sources = [_inspect(job, given, run, number) for number, given in enumerate(job.files)]
+    _refuse_idle(job, sources)
     run.write_json("manifest.json", _manifest(job, run, sources, world.now()))
     return sources
+
+
+def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
+    """Raises UserError where an option says how to read files that the run does not have."""
+    formats = {src.record["format"] for src in sources}
+    if job.sheet is not None and formats <= {"csv", "parquet"}:
+        raise UserError("--sheet: no file of this run is a workbook; leave it out")
+    if job.encoding is not None and "csv" not in formats:
+        raise UserError("--encoding: no file of this run is text; leave it out")
 
 
 def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
@@ -129,21 +138,45 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
         yield
 
 
-def _inspect(job: Job, path: Path, run: RunFolder) -> Source:
-    table = job.mapping.source
-    options = source.SourceOptions(
-        sheet=job.sheet or table.sheet,
-        header_row=table.header_row,
-        delimiter=table.delimiter,
-        encoding=job.encoding or table.encoding,
-        null_tokens=tuple(table.null_tokens),
-        where=job.where,
-        beside=earlier.origin(path),
-    )
+def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
+    path, found = located(given, run, number, job.settings.max_file_size)
+    told = as_mapped(found, job.mapping, sheet=job.sheet, encoding=job.encoding)
+    options = replace(told, where=job.where)
     inspection = source.inspect(path, options, run.spool)
     plan = _bound(job, inspection.columns)
-    record = inspection.as_json() | {"path": str(path.absolute())}
+    name = replace(given, member=inspection.member).name
+    record = inspection.as_json() | {"name": name, "path": given.kept, "comes_once": given.comes_once}
     return Source(record, plan, partial(source.read, inspection, options))
+
+
+def located(given: GivenFile, run: RunFolder, number: int, most: int) -> tuple[Path, SourceOptions]:
+    """The file to read for a FILE, and the options that follow from how it was given. Raises as `fetch.local` does."""
+    path = fetch.local(given, run, number, most)
+    options = SourceOptions(
+        beside=earlier.origin(path),
+        member=given.member,
+        called=given.shown,
+        most_bytes=most,
+        is_whole=given.comes_once,
+    )
+    return path, options
+
+
+def as_mapped(
+    options: SourceOptions, mapping: MappingFile, *, sheet: str | None, encoding: str | None
+) -> SourceOptions:
+    """The options as the mapping has them; sheet and encoding count more where they are given."""
+    table = mapping.source
+    return replace(
+        options,
+        sheet=sheet or table.sheet,
+        header_row=table.header_row,
+        delimiter=table.delimiter,
+        encoding=encoding or table.encoding,
+        null_tokens=tuple(table.null_tokens),
+        picked=columns_named(mapping),
+        pad_short=table.short_rows == "pad",
+    )
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
@@ -196,8 +229,29 @@ def _target(job: Job) -> Target:
 def _source_records(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """How each file was read, and from which column each field came. Files of one name go by their paths."""
     records = [src.record | {"fields": src.plan.columns_by_field} for src in sources]
-    names = Counter(record["name"] for record in records)
-    return [record | {"name": record["path"] if names[record["name"]] > 1 else record["name"]} for record in records]
+    for told in (_path_of, _numbered):
+        names = Counter(record["name"] for record in records)
+        twice = (names[record["name"]] > 1 for record in records)
+        records = [
+            record | {"name": told(number, record) if is_twice else record["name"]}
+            for number, (record, is_twice) in enumerate(zip(records, twice, strict=True), 1)
+        ]
+    return records
+
+
+def _path_of(_number: int, record: Mapping[str, Any]) -> str:
+    return replace(GivenFile(record["path"]), member=record.get("member")).shown
+
+
+def _numbered(number: int, record: Mapping[str, Any]) -> str:
+    """Addresses may differ in what is not kept of them."""
+    return f"{record['name']} ({number})"
+
+
+def _notes(sources: Sequence[Source]) -> list[str]:
+    """What is odd about the files; of which one, where there are several."""
+    told = [(src.record["name"], note) for src in sources for note in (*src.record["notes"], *src.plan.notes)]
+    return [f"{name}: {note}" if len(sources) > 1 else note for name, note in told]
 
 
 def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime) -> dict[str, object]:
@@ -215,7 +269,7 @@ def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime
         "started_at": started_at,
         "fresh_at": job.fresh_at or started_at,
         "sources": _source_records(sources),
-        "notes": [note for src in sources for note in (*src.record["notes"], *src.plan.notes)],
+        "notes": _notes(sources),
         "mapping": {
             "path": str(job.mapping_path.absolute()),
             "sha256": hashlib.sha256(job.mapping_text.encode()).hexdigest(),

@@ -1,30 +1,28 @@
-"""httpx's transport interface with aiohttp underneath: cheap, and honest about what was sent.
+"""httpx's transport interface over connections of our own: cheap, and honest about what was sent.
 
-httpx's own connection pool costs some 25 times the processor of aiohttp's at 32 connections. This transport
-keeps httpx's types and aiohttp's wire. What matters more than speed is the phase of a failure: an exception
-that says "never sent" makes its caller send again, so only what aiohttp's connector raises may say so.
+httpx's pool costs some 25 times the processor of a bare connection at 32 of them, and adapters of other clients
+have lied about the phase of a failure. What matters more than speed is that phase: an exception that says "never
+sent" makes its caller send again. Here it is plain to see: what `_connect` raises comes before a byte of the request,
+what `Connection.exchange` raises after.
 
-Nothing is sent twice here: aiohttp's own resending of idempotent requests is cut off, redirects are not
-followed. No proxies, credentials or cookies come from the environment.
+Nothing is sent twice, redirects are not followed, and no proxies, credentials or cookies come from the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
+import socket
 import ssl
-from contextvars import ContextVar
+import zlib
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from typing import NamedTuple, cast
 
-import aiohttp
+import aiohappyeyeballs
 import httpx
-from aiohttp.abc import AbstractResolver
-from aiohttp.client_reqrep import ClientRequest, ClientResponse
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
-from yarl import URL
 
+from pipeline.connection import Connection, RawReply, told, too_large
 from pipeline.model import UserError
 
 MAX_REPLY_BYTES = 1024 * 1024
@@ -32,35 +30,24 @@ MAX_REPLY_BYTES = 1024 * 1024
 # Below Apache's default of 5 s: a connection that the server is just closing costs a doubt, which takes a
 # minute and a search to settle; a new connection costs a handshake.
 KEEPALIVE_SECONDS = 4.0
-_DNS_SECONDS = 60
+_DNS_SECONDS = 60.0
+_NEXT_ADDRESS_SECONDS = 0.25  # until the next address of a name is tried beside one that is slow
 
-# First match wins. The first group is raised by aiohttp's connector alone, before a byte of the request.
-_FAILURES: tuple[tuple[type[Exception], type[httpx.TransportError], str], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout, "no connection in time"),
-    (aiohttp.ClientConnectorDNSError, httpx.ConnectError, "the host name can't be resolved"),
-    (aiohttp.ClientSSLError, httpx.ConnectError, "the TLS handshake failed"),
-    (aiohttp.ClientConnectorError, httpx.ConnectError, "no connection"),
-    (aiohttp.InvalidURL, httpx.ConnectError, "the address can't be used"),
-    # From here on a byte may have left.
-    (TimeoutError, httpx.ReadTimeout, "no complete reply in time"),
-    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError, "the server hung up without a reply"),
-    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError, "the reply is cut off"),
-    (aiohttp.ClientResponseError, httpx.RemoteProtocolError, "the reply is not HTTP"),
-    (BrokenPipeError, httpx.WriteError, "the connection broke while sending"),
-    (aiohttp.ClientConnectionResetError, httpx.WriteError, "the connection was closed before sending ended"),
-    (OSError, httpx.ReadError, "the connection broke"),
-    (aiohttp.ClientError, httpx.ReadError, "the connection failed"),
-)
+_COMPRESSED = {b"gzip": 16 + zlib.MAX_WBITS, b"x-gzip": 16 + zlib.MAX_WBITS, b"deflate": zlib.MAX_WBITS}
+_UNPACKED = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})  # headers of what came
 
-# aiohttp has undone these; httpx would undo them again.
-_TRANSFER_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
-
-# The reply's deadline and its length in seconds, for the connector, which knows when to start it.
-_deadline: ContextVar[tuple[asyncio.Timeout, float | None]] = ContextVar("deadline")
+Address = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]  # as getaddrinfo has it
+Resolve = Callable[[str, int], Awaitable[list[Address]]]
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """Sends httpx requests over aiohttp; one event loop, at most `connections` at a time.
+class _Origin(NamedTuple):
+    host: str
+    port: int
+    tls: bool
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """Sends httpx requests; one event loop, at most `connections` at a time.
 
     Reads httpx's timeouts from the request: `pool` bounds the wait for a free connection, `connect` the name
     lookup, the connection and the TLS handshake together, `read` everything from then to the last byte of the
@@ -78,33 +65,37 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         max_reply_bytes: int = MAX_REPLY_BYTES,
         ssl_context: ssl.SSLContext | None = None,
-        resolver: AbstractResolver | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         self._slots = asyncio.Semaphore(connections)
         self._keepalive_seconds = keepalive_seconds
         self._max_reply_bytes = max_reply_bytes
         self._ssl_context = ssl_context or tls_context()
-        self._resolver = resolver
-        self._session: aiohttp.ClientSession | None = None
+        self._names = _Names(resolve or _resolve)
+        self._free: defaultdict[_Origin, deque[Connection]] = defaultdict(deque)  # the one used last is at the end
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The reply to `request`, read to its end and decompressed."""
-        body = await _body(request)
+        encoded = await _encoded(request)
         limits = request.extensions.get("timeout", {})
         await self._take_slot(limits.get("pool"))
         try:
-            return await self._send(request, body, limits.get("connect"), limits.get("read"))
-        except (aiohttp.ClientError, OSError) as error:
-            failure = _translated(error)
+            origin = _origin(request.url)
+            connection = self._kept(origin) or await self._connect(origin, limits.get("connect"))
+            reply = await connection.exchange(encoded, limits.get("read"))
+            if connection.is_free:
+                self._free[origin].append(connection)
         finally:
             self._slots.release()
-        raise failure  # outside the handler: aiohttp's errors hold headers and URLs, so none is chained
+        return _response(reply, self._max_reply_bytes)
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for connections in self._free.values():
+            for connection in connections:
+                connection.close()
+        self._free.clear()
+        await asyncio.sleep(0)  # asyncio closes a socket on its next turn
 
     async def _take_slot(self, seconds: float | None) -> None:
         if not self._slots.locked():
@@ -116,114 +107,127 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except TimeoutError:
             raise httpx.PoolTimeout("no free connection in time") from None
 
-    async def _send(
-        self, request: httpx.Request, body: bytes, connect: float | None, read: float | None
-    ) -> httpx.Response:
-        session = self._session or self._open()
-        whole = None if connect is None or read is None else connect + read
-        async with asyncio.timeout(whole) as deadline:
-            _deadline.set((deadline, read))
-            async with session.request(
-                request.method,
-                _url(str(request.url)),
-                data=body or None,
-                headers=[(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers.raw],
-                allow_redirects=False,
-                timeout=_connect_timeout(connect),
-            ) as reply:
-                content = await self._content(reply)
-        return httpx.Response(
-            reply.status,
-            headers=[pair for pair in reply.raw_headers if pair[0].lower() not in _TRANSFER_HEADERS],
-            stream=httpx.ByteStream(content),
+    def _kept(self, origin: _Origin) -> Connection | None:
+        """The connection used last, if it is in order; those that were free for too long are closed."""
+        free = self._free[origin]
+        oldest = asyncio.get_running_loop().time() - self._keepalive_seconds
+        while free and (free[0].free_since < oldest or not free[0].is_free):
+            free.popleft().close()
+        while free:
+            connection = free.pop()
+            if connection.is_free:
+                return connection
+        return None
+
+    async def _connect(self, origin: _Origin, seconds: float | None) -> Connection:
+        """A new connection. Raises httpx.ConnectTimeout or ConnectError: nothing has left."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._connected(origin)
+        except TimeoutError:
+            failure: httpx.TransportError = httpx.ConnectTimeout("no connection in time")
+        except socket.gaierror:
+            failure = httpx.ConnectError("the host name can't be resolved")
+        except ssl.SSLError as error:
+            failure = httpx.ConnectError(told("the TLS handshake failed", error))
+        except (OSError, ValueError) as error:
+            failure = httpx.ConnectError(told("no connection", error))
+        raise failure  # outside the handler, so that nothing is chained
+
+    async def _connected(self, origin: _Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+        plain = await aiohappyeyeballs.start_connection(
+            await self._names.addresses(origin.host, origin.port),
+            happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS,
+            interleave=1,
+            loop=loop,
         )
-
-    async def _content(self, reply: ClientResponse) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in reply.content.iter_any():
-            size += len(chunk)
-            if size > self._max_reply_bytes:
-                raise httpx.RemoteProtocolError(f"the reply is larger than {self._max_reply_bytes} bytes")
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    def _open(self) -> aiohttp.ClientSession:
-        self._session = aiohttp.ClientSession(
-            connector=_Connector(
-                limit=0,  # the slots are the limit: waiting for one is told apart from connecting
-                keepalive_timeout=self._keepalive_seconds,
-                ttl_dns_cache=_DNS_SECONDS,
-                ssl=self._ssl_context,
-                resolver=self._resolver,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            middlewares=(_only_once,),
-            trust_env=False,
-        )
-        return self._session
-
-
-@lru_cache(maxsize=16)  # a run posts to one or two addresses
-def _url(text: str) -> URL:
-    return URL(text, encoded=True)
-
-
-async def _body(request: httpx.Request) -> bytes:
-    stream = request.stream
-    if isinstance(stream, httpx.ByteStream):
-        return b"".join(stream)  # in memory already: 18 µs less than aread()
-    return await request.aread()
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Hands out clean connections, and starts the reply's deadline when one is ready."""
-
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 -- the signature is aiohttp's
-    ) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        # Bytes that came unasked on an idle connection would be taken for the reply to this request.
-        while connection.protocol is None or connection.protocol.should_close:
-            connection.close()
-            connection = await super().connect(req, traces, timeout)
-        deadline, seconds = _deadline.get()
-        deadline.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(self._max_reply_bytes),
+                sock=plain,
+                ssl=self._ssl_context if origin.tls else None,
+                server_hostname=origin.host if origin.tls else None,
+            )
+        except BaseException:
+            plain.close()
+            raise
         return connection
 
 
-async def _only_once(request: ClientRequest, handler: aiohttp.ClientHandlerType) -> ClientResponse:
-    """aiohttp resends GET and PUT when a kept connection breaks; it does not when the error isn't its own."""
+class _Names:
+    """The addresses of hosts, asked for once a minute at most."""
+
+    def __init__(self, resolve: Resolve) -> None:
+        self._resolve = resolve
+        self._known: dict[tuple[str, int], tuple[float, list[Address]]] = {}
+
+    async def addresses(self, host: str, port: int) -> list[Address]:
+        now = asyncio.get_running_loop().time()
+        until, found = self._known.get((host, port), (now, []))
+        if now >= until:
+            found = await self._resolve(host, port)
+            self._known[host, port] = (now + _DNS_SECONDS, found)
+        return found
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return cast(list[Address], found)  # typeshed allows for addresses of other families
+
+
+def _origin(url: httpx.URL) -> _Origin:
+    tls = url.scheme == "https"
+    return _Origin(url.raw_host.decode("ascii"), url.port or (443 if tls else 80), tls)
+
+
+async def _encoded(request: httpx.Request) -> bytes:
+    """The request as it goes over the wire: with its length, in one piece."""
+    stream = request.stream
+    # Where it is in memory already, 18 µs less than aread().
+    body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+    headers = request.headers.raw
+    if not any(name.lower() == b"content-length" for name, _ in headers):
+        headers = [pair for pair in headers if pair[0].lower() != b"transfer-encoding"]
+        headers += [(b"Content-Length", b"%d" % len(body))] if body else []
+    head = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (request.method.encode("ascii"), request.url.raw_path, head, body)
+
+
+def _response(reply: RawReply, max_reply_bytes: int) -> httpx.Response:
+    """httpx's response, its content unpacked. Raises httpx.RemoteProtocolError where that can't be."""
+    packed = [value.strip().lower() for name, value in reply.headers if name.lower() == b"content-encoding"]
+    headers, content = reply.headers, reply.content
+    if packed and packed != [b"identity"]:
+        content = _unpacked(content, packed, max_reply_bytes)
+        headers = [pair for pair in headers if pair[0].lower() not in _UNPACKED]
+    return httpx.Response(reply.status, headers=headers, stream=httpx.ByteStream(content))
+
+
+def _unpacked(content: bytes, packed: list[bytes], max_reply_bytes: int) -> bytes:
+    bits = _COMPRESSED.get(packed[0]) if len(packed) == 1 else None
+    if bits is None:
+        raise httpx.RemoteProtocolError("the reply is compressed in a way that nobody asked for")
+    unpacker = zlib.decompressobj(bits)
     try:
-        return await handler(request)
-    except (aiohttp.ClientError, OSError) as error:
-        failure = _translated(error)
-    raise failure
+        unpacked = unpacker.decompress(content, max_reply_bytes + 1)
+    except zlib.error:
+        unpacked = b""
+    if len(unpacked) > max_reply_bytes:
+        raise too_large(max_reply_bytes)
+    if content and not unpacker.eof:
+        raise httpx.RemoteProtocolError("the reply can't be decompressed")
+    return unpacked
 
 
-def _translated(error: Exception) -> httpx.TransportError:
-    kind, words = next((kind, words) for raised, kind, words in _FAILURES if isinstance(error, raised))
-    detail = _detail(error)
-    return kind(f"{words}: {detail}" if detail else words)
-
-
-def _detail(error: Exception) -> str:
-    """What the operating system or the TLS library says; never aiohttp's text, which may hold a URL."""
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message
-    if isinstance(cause, ssl.SSLError):
-        return cause.reason or ""
-    number = (cause.errno if isinstance(cause, OSError) else None) or 0
-    return os.strerror(number) if number in errno.errorcode else ""
-
-
-@lru_cache(maxsize=32)
-def _connect_timeout(seconds: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(connect=seconds, ceil_threshold=seconds or 0)  # not rounded to whole seconds
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The event loop for many requests: uvloop's, at a third of the processor time, where that runs; else asyncio's."""
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 @lru_cache(maxsize=1)

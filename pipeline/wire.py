@@ -6,7 +6,6 @@ A failure is judged by its phase: never sent may be sent again, anything later i
 from __future__ import annotations
 
 import html
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -19,6 +18,7 @@ from urllib.parse import quote, quote_plus, unquote_plus, urlencode
 
 import httpx
 
+from pipeline.files import is_loopback
 from pipeline.model import Judgement, Reply, UserError
 from schemas.spec import Verdict
 
@@ -207,7 +207,7 @@ def check_base_url(url: str) -> None:
         raise UserError('the base URL holds "?" or "#": leave that part out')
     if not parsed.path.endswith("/") or not url.endswith("/"):
         raise UserError('the base URL must end in "/": add the trailing slash')
-    if parsed.scheme == "http" and not _is_loopback(parsed.host):
+    if parsed.scheme == "http" and not is_loopback(parsed.host):
         raise UserError(f"the base URL sends credentials to {parsed.host} in plain text: use https")
 
 
@@ -234,15 +234,6 @@ def _squeezed(text: str) -> str:
 def _ends_in(text: str, secret: str) -> bool:
     """Whether the text was cut off within a secret, of which enough is left to be one."""
     return any(text.endswith(secret[:length]) for length in range(_TELLING, len(secret)))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _kind(error: httpx.TransportError) -> type[httpx.TransportError]:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.files import plain
 from pipeline.model import InputError
 from pipeline.sheets.look import letters
 from pipeline.sheets.model import RESAVE, Bounds, Sheet
@@ -52,8 +53,8 @@ def convert(
 
 @contextmanager
 def _extension(path: Path, kind: str, spool: Path) -> Iterator[Path]:
-    """A path to the workbook whose extension tells the truth: the parser goes by it."""
-    if path.suffix.lower() in {f".{kind}", ".xlsm" if kind == "xlsx" else ""}:
+    """A path to the workbook that is text, and whose extension tells the truth: the parser goes by it."""
+    if plain(str(path)) == str(path) and path.suffix.lower() in {f".{kind}", ".xlsm" if kind == "xlsx" else ""}:
         yield path
         return
     link = spool.with_suffix(f".{kind}")

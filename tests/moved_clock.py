@@ -19,7 +19,7 @@ from pipeline.continued import Given
 from pipeline.delivery import utc_now
 from pipeline.job import Job, Summary, World
 from pipeline.people import Consent
-from pipeline.transport import AiohttpTransport
+from pipeline.transport import PooledTransport, new_loop
 
 
 def load(names: Sequence[str], world: World) -> Summary:
@@ -41,7 +41,8 @@ def main(seconds: str, command: str, *names: str) -> int:
     """Its exit code; the summary goes to stdout, as with --json."""
     with screen.progress(quiet=False) as watcher:
         world = World(
-            transport=lambda: AiohttpTransport(connections=8),
+            transport=lambda: PooledTransport(connections=8),
+            new_loop=new_loop,
             now=lambda: utc_now() + timedelta(seconds=float(seconds)),
             rng=random.Random(),
             progress=watcher,

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from unittest import mock
 from urllib.parse import parse_qsl
 
 import httpx
@@ -46,15 +45,10 @@ class Clock:
     def let_pass(self, seconds: float) -> None:
         self.seconds_before += seconds
 
-    def _next_loop(self) -> ClockLoop:
+    def next_loop(self) -> ClockLoop:
+        """A loop that moves this clock on from where it stands."""
         self.seconds_before, self._loop = self.seconds, ClockLoop()
         return self._loop
-
-    @contextlib.contextmanager
-    def moving(self) -> Iterator[None]:
-        """Whoever starts an event loop meanwhile gets one that goes by this clock."""
-        with mock.patch.object(asyncio.events, "new_event_loop", self._next_loop):
-            yield
 
 
 # --- What can go wrong ---

@@ -1,9 +1,12 @@
-"""Kills loads until it has killed enough of them: `make soak`.
+"""Kills loads until it has killed enough of them, and reads damaged files until the time is over: `make soak`.
 
 SOAK_KILLS (100) SIGKILLs at random moments of a push, over every combination of duplicates, ClientId and way of going
 on, against a vendor that fails 15% of its calls and is killed and started again between the kills of every third
 story. SOAK_SEED (0) stands for the moments and the faults. Prints a line per story; exits 1 where the vendor's books,
 the journal or a report show anything wrong, and keeps that story's folder.
+
+SOAK_FUZZ_SECONDS (600) are for damaged lists and damaged workbooks, half each, which SOAK_SEED stands for, too. Exits 1
+where one is neither read nor refused in one line (see fuzzing.py), and keeps that file. Either number may be 0.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +26,7 @@ from killing import Deal, Story, Way, counted, killed
 
 LEADS_A_STORY = 90
 KILLS_A_STORY = 5
+FUZZED = ("csv", "workbook")
 
 
 def stories(seed: int) -> Iterator[Story]:
@@ -33,21 +38,35 @@ def stories(seed: int) -> Iterator[Story]:
 
 
 def main() -> int:
-    """Tells stories until enough was killed; 1 where one of them went wrong."""
-    enough = int(os.environ.get("SOAK_KILLS", "100"))
+    """Kills, then fuzzes; 1 where anything went wrong."""
+    seed = int(os.environ.get("SOAK_SEED", "0"))
+    wrong = _killed_enough(int(os.environ.get("SOAK_KILLS", "100")), seed)
+    fuzzed = [_fuzzed(kind, seed, float(os.environ.get("SOAK_FUZZ_SECONDS", "600")) / 2) for kind in FUZZED]
+    return int(wrong or any(fuzzed))
+
+
+def _killed_enough(enough: int, seed: int) -> bool:
+    """Tells stories until enough was killed; True where one of them went wrong."""
     total: Counter[str] = Counter()
     started = time.monotonic()
-    for story in stories(int(os.environ.get("SOAK_SEED", "0"))):
-        total += _told(story)
-        print(f"  {total['kills']} of {enough} kills after {time.monotonic() - started:.0f} s", flush=True)
+    for story in stories(seed):
         if total["kills"] >= enough:
             break
+        total += _told(story)
+        print(f"  {total['kills']} of {enough} kills after {time.monotonic() - started:.0f} s", flush=True)
     resent = total["doubts"] - total["found"]
     print(
         f"{total['kills']} kills in {total['stories']} stories: {total['leads']} leads, {total['faults']} faults met, "
-        f"{total['doubts']} doubts settled ({total['found']} found, {resent} sent again), {total['wrong']} violations"
+        f"{total['doubts']} doubts settled ({total['found']} found, {resent} sent again), {total['wrong']} violations",
+        flush=True,
     )
-    return int(total["wrong"] > 0)
+    return total["wrong"] > 0
+
+
+def _fuzzed(kind: str, seed: int, seconds: float) -> bool:
+    """Reads damaged files in a process of their own, which may die of them; True where it found something."""
+    command = [sys.executable, str(Path(__file__).with_name("fuzzing.py")), kind, str(seed), str(seconds)]
+    return subprocess.run(command, check=False).returncode != 0
 
 
 def _told(story: Story) -> Counter[str]:

@@ -358,7 +358,7 @@ def test_a_fault_of_ours_is_exit_code_70(
     def bug(_: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("pipeline.transport.AiohttpTransport", lambda **_: httpx.MockTransport(bug))
+    monkeypatch.setattr("pipeline.transport.PooledTransport", lambda **_: httpx.MockTransport(bug))
     result = leads("load", listed, "-m", "m.toml", "--quiet", env=account.env)
     assert (result.code, result.out) == (70, "")
     assert "a bug" in result.err

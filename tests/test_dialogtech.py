@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from pipeline import mappings, run, screen, settings
 from pipeline.clean import CleanOptions, clean
 from pipeline.delivery import utc_now
+from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.model import Reply, UserError
 from pipeline.people import Consent
@@ -565,7 +566,7 @@ def load(home: Path, vendor: Vendor, header: list[str], rows: list[list[str]], f
     mapping, _, text = mappings.read(str(path), None)
     job = Job(
         command="load",
-        files=(write_csv(home / "hot.csv", [header, *rows]),),
+        files=(GivenFile(str(write_csv(home / "hot.csv", [header, *rows]))),),
         mapping=mapping,
         mapping_path=path,
         mapping_text=text,

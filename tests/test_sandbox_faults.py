@@ -30,7 +30,7 @@ from pipeline.sandbox.plan import read_plan
 from pipeline.sandbox.profiles import DEFAULT, PROFILES
 from pipeline.sandbox.serve import running
 from pipeline.sandbox.state import Store
-from pipeline.transport import AiohttpTransport
+from pipeline.transport import PooledTransport
 from pipeline.wire import Wire, judge_failure
 from schemas.dialedin import INSERT_LEAD, SEARCH_LEAD
 from schemas.spec import Operation, Verdict
@@ -295,7 +295,7 @@ def test_silence_does_not_delay_the_end_of_the_sandbox() -> None:
 
 def judged(account: Account, operation: Operation, form: dict[str, str]) -> Verdict:
     async def verdict() -> Verdict:
-        async with AiohttpTransport(connections=1) as transport:
+        async with PooledTransport(connections=1) as transport:
             wire = Wire(
                 url=account.url + operation.path, credentials=CREDENTIALS, transport=transport, timeout_seconds=5
             )

@@ -35,6 +35,7 @@ from scripted import (
 )
 
 from pipeline import mapping, run, screen
+from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.people import Consent
 from pipeline.settings import Settings
@@ -270,8 +271,9 @@ class Account:
         return self.folder.parent / "state.db"
 
     def load(self) -> Ended:
-        with self.clock.moving(), screen.progress(quiet=True) as nobody:
-            summary = run.load(self._job(), World(lambda: self.vendor, self.clock.now, random.Random(3), nobody))
+        with screen.progress(quiet=True) as nobody:
+            world = World(lambda: self.vendor, self.clock.now, random.Random(3), nobody, self.clock.next_loop)
+            summary = run.load(self._job(), world)
         return Ended(summary, pq.read_table(summary.report).to_pylist())
 
     def calm_down(self) -> None:
@@ -288,7 +290,7 @@ class Account:
     def _job(self) -> Job:
         return Job(
             command="load",
-            files=(self.file,),
+            files=(GivenFile(str(self.file)),),
             mapping=mapping.parse(self.story.mapping, "list.toml"),
             mapping_path=self.folder / "list.toml",
             mapping_text=self.story.mapping,
