@@ -36,6 +36,12 @@ _FOREIGN = (  # what a file begins with, what it is, what to do
     (re.compile(rb"ARROW1"), "an Arrow file", "export the list as Parquet, CSV or .xlsx"),
     (re.compile(rb"(?is)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<(!doctype html|html|head|body|table|meta)\b"),
      "a web page (HTML), whatever its name says", "open it in Excel and save it as .xlsx"),
+    (re.compile(rb"\s*<\?xml\b.{,500}?(<\?mso-application|<(\w+:)?Workbook\b)", re.DOTALL),
+     "an XML Spreadsheet of 2003, whatever its name says", "open it in Excel and save it as .xlsx"),
+    (re.compile(rb"\s*<\?xml\b.{,500}?<office:document\b", re.DOTALL),
+     "a flat OpenDocument file", "open it in LibreOffice and save it as .ods or .xlsx"),
+    (re.compile(rb"(?i)mime-version:"), "a web archive (MHTML), whatever its name says",
+     "open it in Excel and save it as .xlsx"),
     (re.compile(rb"\s*<\?xml\b"), "XML", "open it in Excel and save it as .xlsx"),
     (re.compile(rb"\s*[\[{]\s*([\[{]|\"[^\"]*\"\s*:)"), "JSON", "export the list as CSV or .xlsx"),
 )  # fmt: skip
@@ -49,7 +55,7 @@ def kind_of(path: Path, head: bytes) -> str:
     if head.startswith(_PARQUET):
         return "parquet"
     if head.startswith(_OLE2):
-        _refuse_encrypted(path)
+        _refuse_other_ole(path)
         return "xls"
     if head.startswith(_BIFF):
         raise InputError("it is in a format of Excel before 1993; open it in Excel and save it as .xlsx")
@@ -76,14 +82,38 @@ def _zip_kind(path: Path) -> str | None:
         return "ods"
     if any(name.startswith("xl/") and name.endswith("workbook.bin") for name in names):
         return "xlsb"
+    for mark, part, what in _OTHER_DOCUMENTS:
+        if mark in names and any(name.startswith(part) for name in names):
+            raise InputError(f"it is {what}; export the list as CSV or .xlsx")
     return "xlsx" if "[content_types].xml" in names or any(name.startswith("xl/") for name in names) else None
 
 
-def _refuse_encrypted(path: Path) -> None:
-    """Raises for an .xlsx with a password: an OLE container whose directory names the package that is encrypted."""
+_OTHER_DOCUMENTS = (  # a part that they have, what another begins with, what they are
+    ("[content_types].xml", "word/", "a Word document"),
+    ("[content_types].xml", "ppt/", "a PowerPoint presentation"),
+    ("index/document.iwa", "index/", "an Apple Numbers, Pages or Keynote document"),
+)
+_OLE_ENTRY_BYTES = 128  # of the directory in an OLE container, which begins with the entry's name
+
+
+def _refuse_other_ole(path: Path) -> None:
+    """Raises for an OLE container that is no .xls: one that keeps an encrypted workbook, or another document."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        if content.find("EncryptedPackage".encode("utf-16-le")) >= 0:
+        if _has_entry(content, "EncryptedPackage"):
             raise InputError("the workbook is protected by a password; save it without one")
+        for entry, what in (("WordDocument", "a Word document"), ("PowerPoint Document", "a PowerPoint presentation"),
+                            ("__properties_version1.0", "an Outlook message")):  # fmt: skip
+            if _has_entry(content, entry) and not _has_entry(content, "Workbook"):
+                raise InputError(f"it is {what}, whatever its name says; export the list as CSV or .xlsx")
+
+
+def _has_entry(content: mmap.mmap, name: str) -> bool:
+    """Whether the container's directory has that name: the same words in a cell are somewhere in between."""
+    entry = f"{name}\0".encode("utf-16-le")
+    at = content.find(entry)
+    while at >= 0 and at % _OLE_ENTRY_BYTES:
+        at = content.find(entry, at + 1)
+    return at >= 0
 
 
 def is_our_workbook(path: Path) -> bool:

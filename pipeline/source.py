@@ -554,7 +554,8 @@ def _inspect_sheet(path: Path, options: SourceOptions, sheet: workbook.Sheet, sp
     counts.add_all(layout)
     counts.blank = sheet.last_row - first.row + 1 - counts.rows
     _refuse_useless(counts, header)
-    return _Inspected(header, layout, counts, _sha256(path), sheet.notes + _number_notes(sheet), sheet)
+    notes = sheet.notes + workbook.merge_notes(sheet, header.row)
+    return _Inspected(header, layout, counts, _sha256(path), notes, sheet)
 
 
 def _sheet_head(spool: Path, options: SourceOptions) -> list[Record]:
@@ -563,12 +564,6 @@ def _sheet_head(spool: Path, options: SourceOptions) -> list[Record]:
     heads = (batch.slice(0, limit) for batch in workbook.stream(spool))
     rows = (row for head in heads for row in zip(*(column.to_pylist() for column in head.columns), strict=True))
     return [Record(row, tuple(cells)) for row, *cells in islice(rows, limit)]
-
-
-def _number_notes(sheet: workbook.Sheet) -> tuple[str, ...]:
-    if not sheet.large_numbers:
-        return ()
-    return (f"{sheet.large_numbers} numeric cells are 2^53 or more: Excel may have changed their last digits",)
 
 
 # --- Pass one, Parquet ---

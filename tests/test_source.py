@@ -287,7 +287,7 @@ def test_columns_of_an_earlier_run_are_left_out(file):
         ("a,b\n1\n2\n3,4\n", "2 of 3 rows don't have the 2 cells of the header"),
         ("a,b,c\n1,2,3\n4,5,6\n7,8", "row 4, the last, has too few cells and no line end"),
         ("<html><table><tr><td>x", "it is a web page (HTML)"),
-        ('<?xml version="1.0"?><Workbook/>', "it is XML"),
+        ('<?xml version="1.0"?><Workbook/>', "it is an XML Spreadsheet of 2003"),
         ('[{"a": 1}]', "it is JSON"),
         (b"\x1f\x8b\x08\0", "it is compressed"),
         (b"%PDF-1.4", "it is a PDF document"),

@@ -127,10 +127,28 @@ LOSSY_NUMBER = Refusal(
     "A spreadsheet shortened this number and digits are lost. Take it from the original list as text.",
 )
 
+# What a workbook's reader writes for a formula that was saved without its value, and before a number that lost digits.
+UNCALCULATED = "#UNCALCULATED!"
+LOSSY = "#LOSSY!"
+
 # What spreadsheets show for an error: in English, and in German, French, Spanish, Portuguese and Italian.
 _ERROR_WORDS = (
     *("REF", "VALUE", "NULL", "NUM", "ERROR", "SPILL", "CALC", "FIELD", "BLOCKED", "CONNECT", "BUSY", "UNKNOWN"),
-    *("PYTHON", "EXTERNAL", "DIV/0", "BEZUG", "WERT", "ZAHL", "VALEUR", "NOMBRE", "VALOR", "VALORE", "RIF", "NUL"),
+    *(
+        "PYTHON",
+        "EXTERNAL",
+        "TIMEOUT",
+        "DIV/0",
+        "BEZUG",
+        "WERT",
+        "ZAHL",
+        "VALEUR",
+        "NOMBRE",
+        "VALOR",
+        "VALORE",
+        "RIF",
+        "NUL",
+    ),
     *("¡REF", "¡VALOR", "¡NUM", "¡NULO", "¡DIV/0", "NULO", "NULLO"),
 )
 _ERROR_QUESTIONS = ("NAME", "NOM", "¿NOMBRE", "NOME")
@@ -138,14 +156,19 @@ _ERRORS = re.compile(
     rf"#(?:(?:{'|'.join(_ERROR_WORDS)}) ?!|(?:{'|'.join(_ERROR_QUESTIONS)}) ?\?|N/[AD]|NV|GETTING_DATA)|#{{4,}}"
 )
 _CELL_ERROR = Refusal("cell_error", "The cell shows a spreadsheet error. Correct the formula or type the value.")
-UNCALCULATED = "#UNCALCULATED!"  # what a workbook's reader gives for a formula that was saved without its value
 _UNCALCULATED = Refusal(
     "cell_error", "The formula was never calculated. Open the file in a spreadsheet, save it, and load it again."
 )
 
 
 def cell_error(value: str) -> Refusal | None:
-    """`cell_error` where the whole value is an error of a spreadsheet, or the fill of a narrow column."""
+    """A refusal where the whole value is what a spreadsheet has instead of one.
+
+    `cell_error`: an error, the fill of a narrow column, a formula that was never calculated. `lossy_number`: a number
+    of more digits than a spreadsheet keeps.
+    """
     if value == UNCALCULATED:
         return _UNCALCULATED
+    if value.startswith(LOSSY):
+        return LOSSY_NUMBER
     return _CELL_ERROR if _ERRORS.fullmatch(value) else None
