@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline import mapping, people, prepare, records, settings
-from pipeline.clean import CleanOptions
 from pipeline.job import Job, StepEnd
 from pipeline.mapping import MappingFile
 from pipeline.model import AFTER, Status, UserError
@@ -94,13 +94,14 @@ def jobs(job: Job) -> list[Job]:
     return [replace(job, mapping=step, limit=None, verify=None, canary=None) for step in job.mapping.steps]
 
 
-def steps(rows: Outgoing, barring: Callable[[Operation], Barred]) -> list[Step]:
+def steps(rows: Outgoing, barring: Callable[[Operation], Barred], now: Callable[[], datetime]) -> list[Step]:
     """The steps that follow the rows of a run; `barring` says who must not be contacted by an operation."""
     found = []
     for number, (job, step) in enumerate(zip(jobs(rows.job), rows.job.mapping.after, strict=True), 1):
         barred, row = barring(job.operation), (AFTER, _table(job, number))
         # A step holds constants, which no later run makes stale.
-        own = replace(rows, job=job, suppressed=barred, limit=None, as_of=None, given=row)
+        curfew = people.curfew(job.operation, job.mapping.policy, now)
+        own = replace(rows, job=job, suppressed=barred, limit=None, as_of=None, given=row, curfew=curfew)
         found.append(Step(number, step.when, own))
     return found
 
@@ -135,8 +136,8 @@ def _table(job: Job, number: int) -> pa.Table:
 
 
 def _validator(step: MappingFile, name: str) -> Validator:
-    options = CleanOptions(date_order=step.source.date_order, regions=tuple(step.source.regions))
-    return Validator.of(mapping.bind(step, name, ()), options)
+    # Its values are constants: that one is past is for whoever writes the mapping, and no reason to end a load.
+    return Validator.of(mapping.bind(step, name, ()), step.clean_options(now=None))
 
 
 def _row(number: int) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def _policy(operation: Operation, given: Mapping[str, str]) -> Policy:
     )
     chosen = {"dialing": next(fitting)} if operation.dialing else {}
     flags = {operation.by_name[f].policy_flag: value == "1" for f, value in given.items() if f not in set_by_dialing}
-    return Policy.model_validate({"suppress": people.NOBODY, **chosen, **flags})
+    return Policy.model_validate({"suppress": mapping.NOBODY, **chosen, **flags})
 
 
 def _mapping_text(operation: Operation, cells: Mapping[str, str], policy: Policy) -> str:

@@ -20,6 +20,9 @@ from pipeline.model import JournalError, UserError
 from pipeline.signals import InterruptedRunError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pipeline.checking import Findings
     from pipeline.continued import Given
     from pipeline.folder import RunFolder
     from pipeline.job import Job, Progress, Summary, World
@@ -28,14 +31,17 @@ if TYPE_CHECKING:
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def main() -> None:
-    """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback."""
+def main(now: Callable[[], datetime] | None = None) -> None:
+    """Runs a command; every way out is an exit code of the contract, and nothing a user can cause is a traceback.
+
+    `now` is the clock by which runs go; None: the wall clock.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may be no text, and a terminal may know ASCII only
         sys.stdout.reconfigure(errors="backslashreplace")
     os.umask(0o077)  # whatever this tool writes holds people's data
     gc.set_threshold(50_000, 50, 100)  # rows come and go by the thousand: the default looks through them all too often
     try:
-        code = cli.main(prog_name="leads", standalone_mode=False)
+        code = cli.main(prog_name="leads", standalone_mode=False, obj=now)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         code = 2
@@ -132,6 +138,9 @@ _consenting = _options(
     click.option("--max-contacts", type=click.IntRange(min=0), metavar="N", help="How many people may be contacted."),
     click.option("--dial-non-callables", is_flag=True, help="Confirms a policy that dials do-not-call numbers."),
 )
+_raw_csv = click.option(
+    "--raw-csv", is_flag=True, help="No ' before what a spreadsheet would run, in a rejected CSV file."
+)
 _stale_ok = click.option("--stale-ok", is_flag=True, help="Dial leads that are more than 24 hours old.")
 _run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
@@ -171,6 +180,7 @@ def cli() -> None:
 @click.option("--update-all", is_flag=True, help="UpsertLead: where several leads match a row, update all of them.")
 @click.option("--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, read them back, then the rest.")
 @_consenting
+@_raw_csv
 @_common
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
@@ -192,15 +202,16 @@ def load(**given: Any) -> None:
 
 @cli.command()
 @_reading
+@_raw_csv
 @_common
 def check(**given: Any) -> None:
-    """Validates FILE as `load` would, and sends nothing. Needs no credentials."""
+    """Says what a `load` of FILE would do, and what would mend it. Sends nothing, and needs no credentials."""
     from pipeline import run, screen
 
     job = _job("check", given)
     with screen.progress(quiet=given["quiet"]) as watcher:
-        summary = run.check(job, _world(job.settings, watcher))
-    _finish(summary, given)
+        summary, found = run.check(job, _world(job.settings, watcher))
+    _finish(summary, given, found)
 
 
 @cli.command()
@@ -208,6 +219,7 @@ def check(**given: Any) -> None:
 @_sending
 @_consenting
 @_stale_ok
+@_raw_csv
 @_common
 def resume(run: str, **given: Any) -> None:
     """Goes on with a run that was interrupted: sends what has no outcome yet, and settles what is in doubt.
@@ -254,6 +266,7 @@ def reconcile(run: str, **given: Any) -> None:
 @_sending
 @_consenting
 @_stale_ok
+@_raw_csv
 @_common
 def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given: Any) -> None:
     """Begins a new run over rows of an earlier one that ended badly.
@@ -300,10 +313,9 @@ def prune(older_than: str, in_doubt: bool, dry_run: bool, **given: Any) -> None:
     in doubt stay, and so do all runs of an account while something is under way there.
     """
     from pipeline import prune, screen, statedb
-    from pipeline.delivery import utc_now
 
     settings = _settings(given)
-    before = utc_now() - prune.age(older_than)
+    before = _clock()() - prune.age(older_than)
     state = statedb.engine(settings.state)
     told = prune.prune(settings.runs, state, before, in_doubt=in_doubt, dry_run=dry_run)
     screen.pruned(told, as_json=given["as_json"])
@@ -320,12 +332,12 @@ def forget(phone: str, dry_run: bool, **given: Any) -> None:
     not touched. While a run is sending, nothing is done: exit code 6. Let no check run meanwhile, either.
     """
     from pipeline import forget, screen, statedb
-    from pipeline.delivery import micros, utc_now
+    from pipeline.delivery import micros
 
     settings = _settings(given)
     digits = forget.phone_of(phone)
     state = statedb.engine(settings.state)
-    told = forget.forget(digits, settings.runs, state, micros(utc_now()), dry_run=dry_run)
+    told = forget.forget(digits, settings.runs, state, micros(_clock()()), dry_run=dry_run)
     screen.forgotten(told, phone, as_json=given["as_json"])
 
 
@@ -486,7 +498,17 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         encoding=given["encoding"],
         sheet=given["sheet"],
         where=given["where"],
+        raw_csv=given["raw_csv"],
+        asked=_asked(given),
     )
+
+
+def _asked(given: dict[str, Any]) -> tuple[str, ...]:
+    """The words that say again which rows are meant, and how they are read."""
+    words = [*given["files"], "-m", given["mapping"]]
+    for name in ("operation", "encoding", "sheet", "where", "runs", "state"):
+        words += [f"--{name}", given[name]] if given[name] else []
+    return tuple(words)
 
 
 def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
@@ -497,7 +519,8 @@ def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
 
     found = folder.find(_settings(given).runs, run)
     settings = resolve(_flags(given), found.read_json("manifest.json")["settings"])[0]
-    return found, Given(settings, given["max_contacts"], given["dial_non_callables"], given["stale_ok"])
+    consent = given["max_contacts"], given["dial_non_callables"], given["stale_ok"]
+    return found, Given(settings, *consent, raw_csv=given.get("raw_csv", False))
 
 
 def _go_on(how: Callable[[RunFolder, Given, World], Summary], run: str, given: dict[str, Any]) -> None:
@@ -509,30 +532,40 @@ def _go_on(how: Callable[[RunFolder, Given, World], Summary], run: str, given: d
     _finish(summary, given)
 
 
+def _clock() -> Callable[[], datetime]:
+    """By which clock runs go."""
+    from pipeline.delivery import utc_now
+
+    given: Callable[[], datetime] | None = click.get_current_context().obj
+    return given or utc_now
+
+
 def _world(settings: Settings, watcher: Progress) -> World:
     import random
 
-    from pipeline.delivery import utc_now
     from pipeline.job import World
     from pipeline.transport import PooledTransport, new_loop
 
     return World(
         transport=lambda: PooledTransport(connections=settings.concurrency),
-        now=utc_now,
+        now=_clock(),
         rng=random.Random(),  # noqa: S311 jitter, not a secret
         progress=watcher,
         new_loop=new_loop,
     )
 
 
-def _finish(summary: Summary, given: dict[str, Any]) -> None:
+def _finish(summary: Summary, given: dict[str, Any], found: Findings | None = None) -> None:
     from dataclasses import asdict
 
-    from pipeline import screen
+    from pipeline import screen, screen_check
 
     try:
         if sys.stdout is not None:  # closed by whoever started us
-            screen.result(asdict(summary), as_json=given["as_json"])
+            if found is None:
+                screen.result(asdict(summary), as_json=given["as_json"])
+            else:
+                screen_check.result(asdict(summary), found, as_json=given["as_json"])
             sys.stdout.flush()
     except OSError:  # whoever read our output has gone, or its disk is full: the exit code still tells the end
         _forget_stdout()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pipeline import fetch, files, mapping, people, records, run, source, stages
 from pipeline.delivery import micros
@@ -31,6 +31,7 @@ class Given:
     max_contacts: int | None = None
     dial_non_callables: bool = False
     stale_ok: bool = False
+    raw_csv: bool = False  # as well as where the run had it
 
 
 def resume(earlier: RunFolder, given: Given, world: World) -> Summary:
@@ -75,10 +76,19 @@ def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_re
             return line.load(earlier)
         records.check_knows(line.state, earlier.run_id)
         records.bury(line.state, job.scope, micros(world.now()), run_id=earlier.run_id)  # reads hold no lock
+        _keep_raw_csv(job, earlier)
         if choice is Choice.OPEN:
             records.reopen(line.state, earlier.run_id)
             records.reopen_steps(line.state, earlier.run_id)
-        return line.deliver(earlier, line.barred(earlier), choice, may_resend=may_resend)
+        return line.deliver(earlier, line.suppressed(earlier), choice, may_resend=may_resend)
+
+
+def _keep_raw_csv(job: Job, earlier: RunFolder) -> None:
+    """Whoever makes the rejected files again, later, makes them as they were last asked for."""
+    manifest = earlier.read_json("manifest.json")
+    options = manifest["options"] | {"raw_csv": job.raw_csv}
+    if options != manifest["options"]:
+        earlier.write_json("manifest.json", manifest | {"options": options})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,9 @@ def _retry_job(job: Job, earlier: RunFolder, anew: Anew, given: Given) -> Job:
     consent = Consent(given.max_contacts, given.dial_non_callables)  # a new run, so a new word
     job = replace(job, command="retry", parent=earlier.run_id, consent=consent, limit=None, again=False, canary=None)
     if anew.mended is not None:
-        return replace(job, files=files.find([str(anew.mended)]), selection=None, sheet=None, encoding=None, where=None)
+        how: Literal["guarded", "raw"] = "raw" if manifest["options"].get("raw_csv") else "guarded"
+        file = files.find([str(anew.mended)])
+        return replace(job, files=file, selection=None, sheet=None, encoding=None, where=None, mended=how)
     selection = Selection(earlier, anew.only)
     if not any(len(selection.rows(number)) for number in range(len(manifest["sources"]))):
         raise UserError(f"run {earlier.run_id} has no rows that are {' or '.join(anew.only)}; see: leads show")
@@ -163,6 +175,7 @@ def _job(earlier: RunFolder, given: Given) -> Job:
         verify=Sample.parse(options["verify"]) if options["verify"] else None,
         canary=options["canary"],
         update_all=options.get("update_all", False),
+        raw_csv=given.raw_csv or options.get("raw_csv", False),
         parent=manifest["parent"],
         selection=selection,
         fresh_at=manifest["fresh_at"],

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from pipeline import doubt
 from pipeline.doubt import Sighting
-from pipeline.model import Judgement, Outcome, Payload, Prior, Request, Status
+from pipeline.model import Bar, Judgement, Outcome, Payload, Prior, Request, Status
 from pipeline.pace import Watch, Window, backoff_seconds
 from pipeline.replies import judge
 from pipeline.retries import Action, Case, Follows, case_of, follows
@@ -49,13 +49,22 @@ class World:
     settled: Callable[[Status], None]
 
 
+def nothing_bars(_: Payload) -> Bar | None:
+    """Whatever it is, it may go."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An operation, the wire that it goes over, and its column of the retry table."""
+    """An operation, the wire that it goes over, and its column of the retry table.
+
+    `bars` is asked right before each request whether a payload may still go.
+    """
 
     operation: Operation
     wire: Wire
     follows: Follows
+    bars: Callable[[Payload], Bar | None] = nothing_bars
 
     @classmethod
     def of(cls, operation: Operation, wire: Wire) -> Endpoint:
@@ -172,6 +181,10 @@ class Sender:
         """A place among the calls under way, for one `call`; False where the run has stopped meanwhile."""
         return await self._gate.enter(self.stop)
 
+    def give_back(self) -> None:
+        """Gives a place back for which there is no call."""
+        self._gate.leave()
+
     async def call(self, endpoint: Endpoint, body: bytes) -> tuple[Judgement, float]:
         """One request and what it means, with its latency in milliseconds. Gives its place back."""
         started = time.perf_counter()
@@ -207,6 +220,7 @@ class Delivery:
         self._sending = self._entered = False
         self._left = self._prior.sent
         self._last: tuple[Judgement, float] | None = None
+        self._is_barred = False
         self._doubt = _doubt_of(self._prior)
         self.begun = self.looked_up = False
         self.was_in_doubt = self._prior.in_doubt or payload.doubted_at is not None
@@ -262,7 +276,7 @@ class Delivery:
         )
 
     def _may_repeat(self, judgement: Judgement) -> bool:
-        if self._sender.stop.is_set():
+        if self._sender.stop.is_set() or self._is_barred:
             return False
         case = None if judgement.verdict is Verdict.DUPLICATE else case_of(judgement)
         return case is not None and self._endpoint.follows[case] is Action.SEND_AGAIN
@@ -278,6 +292,10 @@ class Delivery:
     async def _request(self) -> tuple[Judgement, float]:
         if not await self._sender.place():
             return self._last or (_NOT_SENT, 0.0)
+        if (bar := self._endpoint.bars(self.payload)) is not None:
+            self._sender.give_back()
+            self._is_barred = True
+            return Judgement(Verdict.NOT_DELIVERED, bar.code, bar.message), 0.0
         self._attempts += 1
         self._sending = True
         sent_at = micros(self._sender.world.now())
@@ -292,8 +310,8 @@ class Delivery:
         return self._last
 
     def _decided(self, judgement: Judgement, latency_ms: float) -> Outcome:
-        status = STATUS_OF[judgement.verdict]
-        if status in (Status.FAILED, Status.DUPLICATE) and self._doubt is not None:
+        status = Status.SKIPPED if self._is_barred else STATUS_OF[judgement.verdict]
+        if status in (Status.FAILED, Status.DUPLICATE, Status.SKIPPED) and self._doubt is not None:
             # An earlier request of this row may have arrived, whatever became of the last one.
             judgement, status = replace(self._doubt, reply=judgement.reply), Status.UNKNOWN
         if status is Status.FAILED and judgement.verdict in _AGAIN and self.attempts_left:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import after, earlier, lock, mapping, outgoing, people, records, rejected, report, statedb
+from pipeline import after, earlier, lock, mapping, records, rejected, report, statedb
 from pipeline.folder import RunFolder
 from pipeline.job import StepEnd, Summary
 from pipeline.model import STORED_DIFFERENTLY, DiskError, Held, Status, UserError
+from pipeline.rejected import Written
 from pipeline.sending import Sent
-from schemas.catalogue import CATALOGUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Ending:
     unsent: Status
     state: sa.Engine | None = None
     sent: Sent | None = None
-    barred: people.Barred | None = None  # who would not be contacted, as far as a check knows
+    held: Callable[[int, pa.Table], Sequence[Held]] | None = None  # what a load would hold back, of a source's part
     notes: Sequence[str] = ()
 
 
@@ -47,6 +47,7 @@ def conclude(
     """Writes the rejected files and the summary of a run whose report is written."""
     manifest = run.read_json("manifest.json")
     counts = reported.counts
+    to_mend = _write_rejected(run, manifest)
     summary = Summary(
         run_id=run.run_id,
         command=manifest["command"],
@@ -56,10 +57,10 @@ def conclude(
         rows_read=sum(counts.values()),
         **report.totals(counts, reported.repairs),
         report=str(run.results),
-        rejected=[str(path) for path in _write_rejected(run, manifest)],
+        rejected=[str(written.path) for written in to_mend],
         exit_code=exit_code([*counts, *((step.status, step.code) for step in steps)], ending.sent),
         seconds=round(seconds, 3),
-        notes=[*manifest["notes"], *ending.notes],
+        notes=[*manifest["notes"], *ending.notes, *(note for written in to_mend for note in written.notes)],
         halted=_why_ended(ending.sent),
         read_back=dict(ending.sent.read_back) if ending.sent else {},
         after=list(steps),
@@ -132,14 +133,17 @@ def exit_code(ends: Collection[tuple[str, str | None]], sent: Sent | None) -> in
     return int(any(status in _NOT_WELL or code == STORED_DIFFERENTLY for status, code in ends))
 
 
-def write_report(run: RunFolder, ending: Ending) -> Reported:
-    """Writes results.parquet, with every row that was read in it once."""
+def write_report(
+    run: RunFolder, ending: Ending, look: Callable[[int, pa.Table], None] = lambda _source, _rows: None
+) -> Reported:
+    """Writes results.parquet, with every row that was read in it once. `look` sees what goes into it."""
     manifest = run.read_json("manifest.json")
     counts: Counter[tuple[str, str | None]] = Counter()
     repairs: Counter[tuple[str, bool]] = Counter()
 
     def counted() -> Iterator[pa.Table]:
-        for table in _projected(run, manifest, ending):
+        for number, table in _projected(run, manifest, ending):
+            look(number, table)
             counts.update(report.count(table))
             repairs.update(report.count_repairs(table))
             yield table
@@ -151,45 +155,44 @@ def write_report(run: RunFolder, ending: Ending) -> Reported:
     return Reported(counts, repairs)
 
 
-def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[pa.Table]:
+def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[tuple[int, pa.Table]]:
     for number, path in earlier.in_order(run, manifest):
         part = pq.read_table(path, columns=report.PART.names)
         of = manifest["sources"][number]
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())
         if ending.state is None:
-            sends, held = records.nothing(_would_be_held(part, number, ending, manifest["operation"]))
+            sends, held = records.nothing(ending.held(number, part) if ending.held else ())
         else:
             sends, held = records.settled_between(ending.state, run.run_id, number, rows)
-        yield report.project(part, sends, held, place, ending.unsent)
+        yield number, report.project(part, sends, held, place, ending.unsent)
 
 
-def _would_be_held(part: pa.Table, number: int, ending: Ending, operation: str) -> list[Held]:
-    if ending.barred is None:
-        return []
-    barred = ending.barred.rows(CATALOGUE[operation], part)
-    valid = part["status"].to_numpy() == Status.VALID.value
-    return [outgoing.suppressed(number, row) for row in part.filter(pa.array(barred & valid))["row"].to_pylist()]
-
-
-def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Path]:
+def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Written]:
     written = []
     for number, of in enumerate(manifest["sources"]):
         if not of["format"]:  # of a call, which is mended where it was given
             continue
         stem = "rejected" if len(manifest["sources"]) == 1 else f"rejected-{number + 1}"
-        headings = tuple(of.get("headings", of["columns"]))
-        form = rejected.Form(of["format"], headings, of["sheet"], of["encoding"], of["delimiter"])
-        path = rejected.write(run.path, stem, form, _to_mend(run, manifest, number))
-        written += [path] if path else []
+        form = rejected.Form.of(of, raw=manifest["options"].get("raw_csv", False))
+        found = rejected.write(run.path, stem, form, _ToMend(run, manifest, number))
+        written += [found] if found else []
     return written
 
 
-def _to_mend(run: RunFolder, manifest: dict[str, Any], number: int) -> Iterator[pa.Table]:
-    """The rows that need mending, part by part; the report's row groups follow the parts."""
-    with pq.ParquetFile(run.results) as results:
-        for group, (of, path) in enumerate(earlier.in_order(run, manifest)):
-            if of == number:
-                told = results.read_row_group(group, columns=["status", "code", "problems", "message"])
-                if report.some_need_mending(told):
-                    yield report.needs_mending(pq.read_table(path), told, manifest["sources"][number]["fields"])
+@dataclass(frozen=True, slots=True)
+class _ToMend:
+    """The rows of a source that need mending, part by part; the report's row groups follow the parts."""
+
+    run: RunFolder
+    manifest: dict[str, Any]
+    number: int
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        with pq.ParquetFile(self.run.results) as results:
+            for group, (of, path) in enumerate(earlier.in_order(self.run, self.manifest)):
+                if of == self.number:
+                    told = results.read_row_group(group, columns=["status", "code", "problems", "message"])
+                    if report.some_need_mending(told):
+                        fields = self.manifest["sources"][of]["fields"]
+                        yield report.needs_mending(pq.read_table(path), told, fields)

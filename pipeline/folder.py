@@ -161,7 +161,10 @@ def _numbers(part: Path) -> tuple[int, int]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when it is whole and on disk; the name is on disk afterwards, too."""
+    """A file, to be written and read, that appears under its name only when it is whole and on disk.
+
+    The name is on disk afterwards, too.
+    """
     with _writing(path), _written(path) as file:
         yield file
 
@@ -177,8 +180,8 @@ def _writing(path: Path) -> Iterator[None]:
 @contextmanager
 def _written(path: Path) -> Iterator[IO[bytes]]:
     temporary = path.with_name(f".{path.name}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
+    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(fd, "w+b") as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import folder, lock, people, records, rejected, report, statedb
+from pipeline import folder, lock, records, rejected, report, statedb, suppress
 from pipeline.clean import CleanOptions
 from pipeline.clean.phone import area_regions, us_phone
 from pipeline.clean.text import Refusal, tidy
@@ -79,7 +79,7 @@ def forget(phone: str, runs: Path, state: sa.Engine, at: int, *, dry_run: bool =
     told = Forgotten(dry_run)
     with lock.all_alone(statedb.folder_of(state) / "locks", "of leads forget"):
         if not dry_run:
-            records.mark(state, people.hashed(phone, records.marks_key(state)), at)
+            records.mark(state, statedb.hashed(phone, records.marks_key(state)), at)
         found = folder.all_runs(runs)
         rows = {run.run_id: _in_run(run, phone, told) for run in found}
         told.elsewhere = [r.run_id for r in found if r.run_id in told.runs and records.is_elsewhere(state, r)]
@@ -112,7 +112,7 @@ def _in_run(run: RunFolder, phone: str, told: Forgotten) -> Rows:
         if new and run.has_sent:
             run.log("forgotten", rows=new.total())
     texts = sorted(run.path.glob("*.json*"))
-    told.still_in += [str(path) for path in texts if phone in people.numbers_in(path.read_text(encoding="utf-8"))]
+    told.still_in += [str(path) for path in texts if phone in suppress.numbers_in(path.read_text(encoding="utf-8"))]
     return rows
 
 
@@ -185,7 +185,7 @@ def _in_rejected(run: RunFolder, manifest: Mapping[str, Any], phone: str, rows: 
 def _is_theirs(phone: str, numbers: Collection[str], cells: Sequence[str]) -> bool:
     """By the phone, or by what our own columns say: the row, then its status."""
     ours = any(row in numbers and status in report.NEEDS_MENDING for row, status in pairwise(cells))
-    return ours or any(phone in people.numbers_in(cell) for cell in cells)
+    return ours or any(phone in suppress.numbers_in(cell) for cell in cells)
 
 
 # --- Tables ---
@@ -217,7 +217,7 @@ def _texts_holding(texts: pa.Array, phone: str) -> npt.NDArray[np.bool_]:
     """Which texts hold the phone. Most are told by column: they are plain, and lack its digits."""
     maybe = pc.match_substring_regex(texts, rf"{'[^0-9]*'.join(_groups(phone))}|[^\t\n -~]")
     likely = texts.filter(pc.fill_null(maybe, False)).unique()
-    named = [text for text in likely.to_pylist() if phone in people.numbers_in(text)]
+    named = [text for text in likely.to_pylist() if phone in suppress.numbers_in(text)]
     return np.asarray(pc.is_in(texts, value_set=pa.array(named, texts.type)), dtype=np.bool_)
 
 
@@ -226,7 +226,7 @@ def _forms_holding(forms: pa.Array, phone: str) -> npt.NDArray[np.bool_]:
     maybe = pc.match_substring_regex(forms, "(?:[^0-9]|%[0-9A-F]{2})*".join(_groups(phone)))
     found = np.array(pc.fill_null(maybe, False), dtype=np.bool_)
     likely = forms.filter(pa.array(found)).to_pylist()
-    found[found] = [phone in people.numbers_in(unquote_plus(form)) for form in likely]
+    found[found] = [phone in suppress.numbers_in(unquote_plus(form)) for form in likely]
     return found
 
 
@@ -293,7 +293,7 @@ def _own(connection: sa.Connection, phone: str) -> Sequence[sa.Row[Any]]:
     likely = sa.or_(SENDS.c.phone == phone, SENDS.c.identifier.like(_like(phone)))
     names = ("run_id", "source", "row", "operation", "phone", "identifier", "status")
     found = connection.execute(sa.select(*(SENDS.c[name] for name in names)).where(likely))
-    return [row for row in found if row.phone == phone or phone in people.numbers_in(row.identifier)]
+    return [row for row in found if row.phone == phone or phone in suppress.numbers_in(row.identifier)]
 
 
 def _place(row: sa.Row[Any]) -> _Place:
@@ -338,6 +338,6 @@ def _forget_answers(connection: sa.Connection, column: sa.Column[str], phone: st
     """Removes what the vendor said about the person when it was asked about somebody else."""
     rowid: sa.ColumnClause[int] = sa.literal_column("rowid")
     found = connection.execute(sa.select(rowid, column).where(column.like(_like(phone)))).all()
-    named = [{"of_row": at} for at, text in found if phone in people.numbers_in(text)]
+    named = [{"of_row": at} for at, text in found if phone in suppress.numbers_in(text)]
     if named:
         connection.execute(sa.update(column.table).where(rowid == sa.bindparam("of_row")).values({column: None}), named)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import islice
 
+from pipeline import csvscan
 from pipeline.clean.phone import ANYWHERE
 from pipeline.csvscan import Record
+from pipeline.guard import bare_texts
 from pipeline.model import InputError
 
 REJECTED_COLUMNS = ("_row", "_status", "_problems")  # what a rejected file of ours has beyond the source's columns
+RAW_COLUMN = "_raw"  # and one without guards before formulas has this, too
 
 _TITLE_RECORDS = 20  # a header further down is not found by itself
 _LOOKED_AT = 20  # records below the header, which may say that it is none
@@ -23,58 +28,129 @@ _UNSEEN = re.compile("[\xad\u200b\u200e\u200f\u2060\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
+class Ours:
+    """Where a rejected file of ours has what, in positions from 0.
+
+    `own` are the columns that its source had, blank ones too. `row` is the column with the numbers that its rows had.
+    `beyond` are columns without a name to the right of ours: cells of rows that have more than the header.
+    """
+
+    own: tuple[int, ...]
+    row: int | None = None
+    beyond: tuple[int, ...] = ()
+    is_guarded: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """The columns of a source.
 
     `row` is 0 where there is no header. `names` belong to `positions`, which count from 0 among the
     `width` cells of a record; columns that the file names alike are told apart as `Phone[1]`, `Phone[2]` there and
-    not in `headings`. `blank` are the positions without a name, whose cells must be empty. The user counts positions
-    from `first_column` on.
+    not in `cells`, which are all of the header as the file has it. `blank` are the positions without a name, whose
+    cells must be empty. The user counts positions from `first_column` on.
     """
 
     row: int
     width: int
     names: tuple[str, ...]
-    headings: tuple[str, ...]
+    cells: tuple[str, ...]
     positions: tuple[int, ...]
     blank: tuple[int, ...]
     notes: tuple[str, ...]
-    rejected: bool = False  # the file is one of our own rejected files
+    ours: Ours | None = None  # of our own rejected files
     hint: str = ""  # what to add to a complaint about the columns
     first_column: int = 1
 
     @property
-    def row_position(self) -> int | None:
-        """Where a rejected file of ours has the numbers that its rows had; None in any other."""
-        return self.width - len(REJECTED_COLUMNS) if self.rejected else None
+    def headings(self) -> tuple[str, ...]:
+        """The names as the file has them, stripped."""
+        return tuple(_stripped(self.cells[position]) for position in self.positions)
+
+    @property
+    def source_cells(self) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """The header's cells without ours, and where among them each of `names` is."""
+        if self.ours is None:
+            return self.cells, self.positions
+        return tuple(self.cells[i] for i in self.ours.own), tuple(self.ours.own.index(i) for i in self.positions)
 
 
-def find_header(
-    head: Sequence[Record], given: int | None, first_column: int = 1, picked: Set[str] = frozenset()
-) -> Header:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is known of a header beforehand.
+
+    `row` is the one given, 0 where there is no header, None where it is to be found. Columns named alike are told apart
+    where one of them is among the `picked`, such as `Phone[2]` for the second `Phone`. A file that is known to be
+    `mended` is a rejected one of ours even where our columns are gone. Such files are `guarded` unless they say
+    otherwise.
+    """
+
+    row: int | None = None
+    picked: Set[str] = frozenset()
+    mended: bool = False
+    guarded: bool = True
+
+
+def find_header(head: Sequence[Record], wanted: Wanted, first_column: int = 1) -> Header:
     """The header among the first records: the one given, else the first, or the one below title lines.
 
-    A rejected file of ours has its header in its first record, whatever the mapping says of its source. Columns
-    named alike are told apart where one of them is among the `picked`, such as `Phone[2]` for the second `Phone`.
+    A rejected file of ours has its header in its first record that holds anything, whatever is wanted.
 
     Raises InputError where the header is blank or missing, or names two columns alike of which none is picked.
     """
-    if head and _is_ours(head[0]):
-        return _named(head, 0, first_column, picked)
+    first = next((record for record in head if record.filled), None)
+    if first and (ours := _ours(first.cells, wanted.guarded)):
+        return _named_ours(first, ours, first_column, wanted.picked)
+    if wanted.mended:
+        found = head[_found(head)]
+        ours = Ours(tuple(range(len(found.cells))), is_guarded=wanted.guarded)
+        return _named_ours(found, ours, first_column, wanted.picked)
+    given = wanted.row
     if given == 0:
         return _without_header(head, first_column)
     at = _found(head) if given is None else next((at for at, record in enumerate(head) if record.row == given), None)
     if at is None:
         raise InputError(f"header_row is {given}, and there is no such row within the first {_last(head)}")
-    header = _named(head, at, first_column, picked)
+    header = _named(head, at, first_column, wanted.picked)
     if given is None and any(record.filled for record in head[:at]):
         note = f"the header is in row {header.row}; what stands above it is left out"
         return replace(header, notes=(note, *header.notes))
     return header
 
 
-def _is_ours(record: Record) -> bool:
-    return tuple(_stripped(cell) for cell in record.cells[-3:]) == REJECTED_COLUMNS
+def is_ours(cells: Sequence[str]) -> bool:
+    """Whether these are the header of a rejected file of ours: two of our columns are left."""
+    return _ours(cells) is not None
+
+
+def our_delimiter(head: bytes, given: str | None = None, *, whole: bool = True) -> str | None:
+    """The delimiter that tells our own columns apart in the first record of a text; None where there are none."""
+    if not any(name.encode() in head for name in REJECTED_COLUMNS):
+        return None
+    declared = csvscan.separator_line(head)
+    start = declared[1] if declared else 0
+    marks: dict[str, None] = dict.fromkeys((*csvscan.DELIMITERS, *(given or ""), *_MARKS))
+    for mark in marks:
+        records = csvscan.records(head, mark, start=start, whole=whole)
+        first = next((record for record in islice(records, csvscan.HEAD_RECORDS) if record.filled), None)
+        if first and is_ours(first.cells):
+            return mark
+    return None
+
+
+_MARKS = string.punctuation.replace('"', "") + " "  # a list may have any of them
+
+
+def _ours(cells: Sequence[str], guarded: bool = True) -> Ours | None:
+    """Where our columns are: the last of their names. Their user may have moved them, or removed one of them."""
+    at = {_stripped(cell): position for position, cell in enumerate(cells)}
+    places = {name: at[name] for name in (*REJECTED_COLUMNS, RAW_COLUMN) if name in at}
+    if sum(name in places for name in REJECTED_COLUMNS) < 2:
+        return None
+    last = max((i for i, cell in enumerate(cells) if _stripped(cell)), default=0)
+    end = max(*places.values(), last) + 1
+    own = tuple(i for i in range(end) if i not in places.values())
+    return Ours(own, places.get("_row"), tuple(range(end, len(cells))), guarded and RAW_COLUMN not in places)
 
 
 def _last(head: Sequence[Record]) -> int:
@@ -111,20 +187,36 @@ def _named(head: Sequence[Record], at: int, first_column: int, picked: Set[str])
     blank = tuple(position for position, name in enumerate(names) if not name)
     if blank:
         notes += (f"{len(blank)} columns without a name are empty and left out",)
-    ours = _is_ours(record) and len(kept) > len(REJECTED_COLUMNS)
-    if ours:
-        kept = kept[:-3]
-        notes += (f"columns left out: {', '.join(REJECTED_COLUMNS)}; they are ours, from an earlier run",)
     return Header(
         row=record.row,
         width=len(names),
         names=_told_apart({position: names[position] for position in kept}, picked, record.row, first_column, hint),
-        headings=tuple(_stripped(record.cells[position]) for position in kept),
+        cells=record.cells,
         positions=kept,
         blank=blank,
         notes=notes + _nearly_alike(names),
-        rejected=ours,
         hint=hint,
+        first_column=first_column,
+    )
+
+
+def _named_ours(record: Record, ours: Ours, first_column: int, picked: Set[str]) -> Header:
+    """The header of a rejected file: the source's columns, as they were named there."""
+    cells = bare_texts(record.cells) if ours.is_guarded else record.cells
+    names = {position: _visible(cells[position]) for position in ours.own}
+    named = {position: name for position, name in names.items() if name}
+    if not named:
+        raise InputError(f"row {record.row}, the header, has none of your own columns; put them back")
+    left = [cell.strip() for position, cell in enumerate(cells) if cell.strip() and position not in names]
+    return Header(
+        row=record.row,
+        width=len(cells),
+        names=_told_apart(named, picked, record.row, first_column, ""),
+        cells=cells,
+        positions=tuple(named),
+        blank=tuple(position for position, name in names.items() if not name),
+        notes=(f"columns left out: {', '.join(left)}; they are ours, from an earlier run",) if left else (),
+        ours=ours,
         first_column=first_column,
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -61,6 +61,8 @@ class Job:
     again: bool = False  # send also what the ledger knows as delivered
     encoding: str | None = None
     sheet: str | None = None
+    raw_csv: bool = False  # a rejected CSV file without guards before formulas
+    mended: Literal["guarded", "raw"] | None = None  # the file is a rejected one, mended: how it was written
     where: str | None = None  # of Parquet files, the rows for which this DuckDB expression holds
     verify: Sample | None = None  # how many accepted rows are read back
     canary: int | None = None  # so many rows go first, and are read back before the others follow
@@ -68,6 +70,7 @@ class Job:
     parent: str | None = None  # id of the run whose rows go once more
     selection: Selection | None = None
     cells: Mapping[str, str] | None = None  # of a call: its one row
+    asked: tuple[str, ...] = ()  # what was typed of it, as a load takes it
     fresh_at: str | None = None  # ISO 8601: when these rows were first read; None: now
 
     @property
@@ -102,6 +105,7 @@ class Job:
             "verify": self.verify and str(self.verify),
             "canary": self.canary,
             "update_all": self.update_all,
+            "raw_csv": self.raw_csv,
             "only": self.selection and list(self.selection.only),
             "max_contacts": self.consent.max_contacts,
             "dial_non_callables": self.consent.dial_non_callables,

@@ -18,6 +18,7 @@ from dataclasses import astuple, dataclass
 
 import sqlalchemy as sa
 
+from pipeline import statedb
 from pipeline.model import Held, JournalError, Outcome, Payload, Request, Status
 
 GROUP_AT_MOST = 500  # operations in one commit
@@ -39,6 +40,16 @@ class _Write:
     done: asyncio.Future[bool] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Marking:
+    """That the rows of a run put numbers on do-not-call, or take them off. `key` is the state database's."""
+
+    key: bytes
+    forbids: bool  # False: it frees them
+
+
+_FORBID = "forbid"
+_FREE = "free"
 _BEGIN = "begin"
 _BEGIN_AGAIN = "begin again"
 _SETTLE = "settle"
@@ -47,6 +58,8 @@ _NOTE = "note"
 _HOLD = "hold"
 
 _SQL = {
+    _FORBID: "INSERT OR IGNORE INTO do_not_call (account, hash, at) VALUES (?,?,?)",
+    _FREE: "DELETE FROM do_not_call WHERE account=? AND hash=?",
     _BEGIN: "INSERT INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
     " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)"
     " ON CONFLICT DO NOTHING",
@@ -86,17 +99,23 @@ class Restated:
 class Journal:
     """One run's writes to the state database. Use `open_journal`; methods are called from the event loop."""
 
-    def __init__(self, connection: sqlite3.Connection, scope: Scope) -> None:
+    def __init__(self, connection: sqlite3.Connection, scope: Scope, marking: Marking | None = None) -> None:
         self._connection = connection
-        self._scope = scope
+        self._scope, self._marking = scope, marking
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._broken: Exception | None = None
         self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
         self._thread.start()
 
     def begin(self, payload: Payload, at: int) -> asyncio.Future[bool]:
-        """Resolves once the row is durably `sending`; False where its phone or identifier is claimed elsewhere."""
+        """Resolves once the row is durably `sending`; False where its phone or identifier is claimed elsewhere.
+
+        A number that it puts on do-not-call is known as such from now on, whatever becomes of the row.
+        """
         scope = self._scope
+        if self._marking is not None and self._marking.forbids and payload.phone:
+            mark = statedb.hashed(payload.phone, self._marking.key)
+            self._queue.put(_Write(_FORBID, (scope.account, mark, at), None))
         place = (scope.run_id, payload.source, payload.row)
         if payload.prior is not None:
             return self._submit(_BEGIN_AGAIN, (payload.sha256, at, *place))
@@ -104,10 +123,16 @@ class Journal:
         return self._submit(_BEGIN, (*place, scope.account, scope.operation, *claim))
 
     def settle(self, payload: Payload, outcome: Outcome, at: int) -> asyncio.Future[bool]:
-        """Resolves once the row's outcome is durable and its claims are free."""
+        """Resolves once the row's outcome is durable and its claims are free.
+
+        Only where the vendor has taken a number off do-not-call, it is not known as such any more.
+        """
         j = outcome.judgement
         said = (outcome.status, outcome.code, j.message, outcome.attempts, j.http_status, j.reply, j.result, j.lead_id)
         place = (self._scope.run_id, payload.source, payload.row)
+        if self._marking is not None and not self._marking.forbids and outcome.status is Status.ACCEPTED:
+            mark = statedb.hashed(payload.phone, self._marking.key)
+            self._queue.put(_Write(_FREE, (self._scope.account, mark), None))
         return self._submit(_SETTLE, (*said, at, outcome.latency_ms, outcome.sent, outcome.reconciled, *place))
 
     def restate(self, payload: Payload, said: Restated, at: int) -> asyncio.Future[bool]:
@@ -196,7 +221,7 @@ def _tell(waiting: Sequence[tuple[asyncio.Future[bool], bool]], broken: Exceptio
 
 
 @contextlib.contextmanager
-def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
+def open_journal(state: sa.Engine, scope: Scope, marking: Marking | None = None) -> Iterator[Journal]:
     """The journal of one run. WAL with full sync: a commit survives a power cut.
 
     Its thread is the only user of the connection.
@@ -207,7 +232,7 @@ def open_journal(state: sa.Engine, scope: Scope) -> Iterator[Journal]:
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
         connection.execute(f"PRAGMA {pragma}")
-    journal = Journal(connection, scope)
+    journal = Journal(connection, scope, marking)
     try:
         yield journal
     finally:

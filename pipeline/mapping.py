@@ -8,21 +8,25 @@ import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from pipeline.clean import CLEANERS
+from pipeline.clean import CLEANERS, REGIONS, CleanOptions, Take, take
+from pipeline.hours import CallingHours
 from pipeline.model import PROBLEMS, REPAIRS, UserError
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Operation, Settle
 
 MAPPING_VERSION = 1
+NOBODY = "none"  # [policy] suppress = "none": said on purpose
+VENDOR = "vendor"  # [policy] calling_hours = "vendor": the vendor's own check is trusted
 KEY_DIGITS = 32  # of a row key, which stands in for a ClientId that is not mapped
 
 _Length = Annotated[int, Field(ge=1, le=1_000_000_000)]
@@ -41,6 +45,7 @@ class FieldSource(_Strict):
     map: dict[str, str] | None = None
     default: str | None = None
     clean: str | None = None
+    take: Take | None = None
 
     @model_validator(mode="after")
     def _one_origin(self) -> FieldSource:
@@ -48,6 +53,8 @@ class FieldSource(_Strict):
             raise ValueError("give exactly one of column, value, template")
         if self.value is not None and (self.map is not None or self.default is not None):
             raise ValueError("map and default go with column or template, not with value")
+        if self.take is not None and self.column is None:
+            raise ValueError("take goes with column: it says which phone of a cell, or its extension")
         if self.clean is not None and self.clean not in CLEANERS:
             raise ValueError(f"clean = {self.clean!r} is not known{nearest(self.clean, CLEANERS)}")
         return self
@@ -75,18 +82,50 @@ class SourceTable(_Strict):
             raise ValueError(f'clear_token = "{token}" is one of null_tokens, which mean "not given"')
         return self
 
+    @model_validator(mode="after")
+    def _knows_its_regions(self) -> SourceTable:
+        for region in self.regions:
+            if region not in REGIONS:
+                known = ", ".join(sorted(REGIONS))
+                raise ValueError(f"regions: no phone of the US numbering plan is in {region!r}; these are: {known}")
+        return self
+
 
 class Policy(_Strict):
     """[policy]: what may happen in the world."""
 
     duplicates_in_file: Literal["first", "last", "error", "keep"] = "first"
     overlong: Literal["reject", "truncate"] = "reject"
+    past_dates: Literal["reject", "allow"] = "reject"
     dialing: Literal["import-only", "timezone-checked", "immediate"] = "import-only"
     client_id: Literal["key", "none"] = "key"
-    suppress: str | None = None
+    suppress: str | list[str] | None = None  # files, or globs of files
+    suppress_max_age_days: Annotated[int, Field(ge=1)] | None = None
+    calling_hours: str | None = None  # "9:00-20:00", or VENDOR; None: as the law has them
     allow_dialing_dups: bool = False
     dial_non_callables: bool = False
     resend_unfound: bool | None = None
+
+    @field_validator("calling_hours")
+    @classmethod
+    def _are_hours(cls, text: str | None) -> str | None:
+        if text not in (None, VENDOR):
+            CallingHours.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _has_lists_that_age(self) -> Policy:
+        if self.suppress == [] or "" in self.suppress_files:
+            raise ValueError('suppress names no file; say suppress = "none" on purpose')
+        if self.suppress_max_age_days is not None and not self.suppress_files:
+            raise ValueError("suppress_max_age_days is the age of suppress files, and none is named")
+        return self
+
+    @property
+    def suppress_files(self) -> tuple[str, ...]:
+        """The suppress files, or globs of them; none where nobody is named."""
+        named = [self.suppress] if isinstance(self.suppress, str) else self.suppress or []
+        return () if named == [NOBODY] else tuple(named)
 
 
 class AfterStep(_Strict):
@@ -109,11 +148,20 @@ class MappingFile(_Strict):
     policy: Policy = Policy()
     after: list[AfterStep] = []
 
+    def clean_options(self, now: datetime | None) -> CleanOptions:
+        """What the mapping declares about its values. Callbacks before `now` are refused; None: they may be past."""
+        clock = None if self.policy.past_dates == "allow" else now
+        return CleanOptions(self.source.date_order, tuple(self.source.regions), clock)
+
     @property
     def steps(self) -> list[MappingFile]:
-        """The steps after the load, each as a mapping of its own: constants under the policy that protects people."""
+        """The steps after the load, each as a mapping of its own: constants under the policy that protects people.
+
+        What the vendor looks at where it dials leads, it does not look at elsewhere.
+        """
+        hours = {"calling_hours": None} if self.policy.calling_hours == VENDOR else {}
         policy = self.policy.model_copy(
-            update={"overlong": "reject", "allow_dialing_dups": False, "dial_non_callables": False}
+            update={"overlong": "reject", "allow_dialing_dups": False, "dial_non_callables": False} | hours
         )
         source = SourceTable(date_order=self.source.date_order, regions=self.source.regions)
         constants = [{name: FieldSource(value=value) for name, value in step.fields.items()} for step in self.after]
@@ -151,11 +199,17 @@ class Plan:
     policy: Policy
     notes: tuple[str, ...] = ()
     clear_token: str | None = None
+    null_tokens: tuple[str, ...] = ()  # a cell that, trimmed, is one of them says nothing
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The frame's columns after `apply`, as they are sent."""
         return tuple(a.field for a in self.assignments)
+
+    @property
+    def columns_used(self) -> frozenset[str]:
+        """The source's columns that any field comes from."""
+        return frozenset(column for a in self.assignments for column in _columns_of(a.origin))
 
     @property
     def columns_by_field(self) -> dict[str, str]:
@@ -167,12 +221,14 @@ class Plan:
 class Mapped:
     """A chunk under the vendor's names: text frame with the source's index, and what could not be mapped.
 
-    `cleared` follows REPAIRS: the cells, "" in the frame, whose fields are to be sent empty.
+    `cleared` and `taken` follow REPAIRS: the cells, "" in the frame, whose fields are to be sent empty; and those of
+    which a field takes a part.
     """
 
     frame: pd.DataFrame
     problems: pa.Table
     cleared: pa.Table = dataclass_field(default_factory=REPAIRS.empty_table)
+    taken: pa.Table = dataclass_field(default_factory=REPAIRS.empty_table)
 
 
 def parse(text: str, name: str, operation: str | None = None) -> MappingFile:
@@ -264,12 +320,13 @@ def bind(mapping: MappingFile, name: str, headers: Sequence[str], offered: Colle
         raise UserError(_unmapped_text(operation, left, name))
     if mapping.unmapped == "custom":
         fields |= _custom_fields(operation, left, fields, name)
-    notes = (f"columns not sent: {', '.join(left)}",) if left and mapping.unmapped == "ignore" else ()
+    notes = (f"columns not sent: {listed(left)}",) if left and mapping.unmapped == "ignore" else ()
     fields = _with_identity(operation, fields, name)
     if token is not None:
         fields = {field: _letting_through(origin, token) for field, origin in fields.items()}
     assignments = _assignments(operation, fields, name)
-    return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token)
+    nothing = tuple(mapping.source.null_tokens)
+    return Plan(operation, assignments, _limits(operation, mapping), mapping.policy, notes, token, nothing)
 
 
 def _with_identity(operation: Operation, fields: dict[str, FieldSource], name: str) -> dict[str, FieldSource]:
@@ -296,16 +353,31 @@ def _letting_through(origin: FieldSource, token: str) -> FieldSource:
 
 def apply(plan: Plan, frame: pd.DataFrame) -> Mapped:
     """The chunk's values under the vendor's names, not yet cleaned. Same index, same rows."""
-    columns, problems, cleared = {}, [PROBLEMS.empty_table()], [REPAIRS.empty_table()]
+    columns, problems, cleared, taken = {}, [PROBLEMS.empty_table()], [REPAIRS.empty_table()], [REPAIRS.empty_table()]
+    frame = _without_tokens(plan, frame)
     for assignment in plan.assignments:
         values, misses = _values(assignment, frame)
         problems += misses
+        taken += _taken(assignment, frame)
         if plan.clear_token is not None:
             values, refused, emptied = _clear(plan, assignment, values, frame)
             problems.append(refused)
             cleared.append(emptied)
         columns[assignment.field] = pd.arrays.ArrowExtensionArray(values)
-    return Mapped(pd.DataFrame(columns, index=frame.index), pa.concat_tables(problems), pa.concat_tables(cleared))
+    told = (pa.concat_tables(tables) for tables in (problems, cleared, taken))
+    return Mapped(pd.DataFrame(columns, index=frame.index), *told)
+
+
+def _without_tokens(plan: Plan, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with "" in the cells that a mapped column has for nothing."""
+    if not plan.null_tokens:
+        return frame
+    tokens, columns = pa.array(plan.null_tokens, pa.string()), {}
+    for name in {column for assignment in plan.assignments for column in _columns_of(assignment.origin)}:
+        raw = cells(frame, name)
+        says_nothing = pc.is_in(pc.utf8_trim_whitespace(raw), value_set=tokens)
+        columns[name] = pd.arrays.ArrowExtensionArray(pc.if_else(says_nothing, "", raw))
+    return frame.assign(**columns)
 
 
 def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list[pa.Table]]:
@@ -316,7 +388,21 @@ def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list
 
 
 def _raw(origin: FieldSource, frame: pd.DataFrame) -> pa.Array:
-    return cells(frame, origin.column) if origin.template is None else _fill_template(origin.template, frame)
+    if origin.template is not None:
+        return _fill_template(origin.template, frame)
+    column = cells(frame, origin.column)
+    return column if origin.take is None else take(origin.take, column)
+
+
+def _taken(assignment: Assignment, frame: pd.DataFrame) -> list[pa.Table]:
+    """The cells of which the field takes a part, and leaves another."""
+    origin = assignment.origin
+    if origin.take is None:
+        return []
+    column = cells(frame, origin.column)
+    part = take(origin.take, column)
+    where = pc.and_(pc.not_equal(part, column), pc.not_equal(part, ""))
+    return [_changed(assignment.field, "part_taken", column, part, where)]
 
 
 def cells(frame: pd.DataFrame, name: str | None) -> pa.StringArray:
@@ -378,10 +464,17 @@ def _holds(origin: FieldSource, frame: pd.DataFrame, token: str | None) -> pa.Ar
 
 
 def _cleared(field: str, values: pa.Array, where: pa.Array) -> pa.Table:
+    return _changed(field, "cleared", values, pa.repeat("", len(values)), where, lossless=True)
+
+
+def _changed(
+    field: str, rule: str, raw: pa.Array, values: pa.Array, where: pa.Array, *, lossless: bool = False
+) -> pa.Table:
+    """The same repair for each cell in the mask."""
     positions = pc.indices_nonzero(where).cast(pa.int64())
     count = len(positions)
-    columns = [positions, [field] * count, values.take(positions), [""] * count, ["cleared"] * count, [True] * count]
-    return pa.table(columns, schema=REPAIRS)
+    columns = [positions, [field] * count, raw.take(positions), values.take(positions), [rule] * count]
+    return pa.table([*columns, [lossless] * count], schema=REPAIRS)
 
 
 def _fill_template(template: str, frame: pd.DataFrame) -> pa.Array:
@@ -454,6 +547,7 @@ def _limits(operation: Operation, mapping: MappingFile) -> dict[str, int]:
 def _checks(mapping: MappingFile, name: str) -> Iterator[Callable[[], None]]:
     """What a mapping must pass, whatever file it is for."""
     operation = operation_of(mapping, name)
+    yield partial(_check_hours, operation, mapping, name)
     yield partial(_check_clearing, operation, mapping, name)
     for field in mapping.extra_fields:
         yield partial(_check_extra, operation, field, name)
@@ -467,6 +561,14 @@ def _checks(mapping: MappingFile, name: str) -> Iterator[Callable[[], None]]:
     yield partial(_check_key_fits, operation, mapping, name)
     for number, step in enumerate(mapping.steps, 1):
         yield partial(_check_step, mapping, step, step_name(name, number))
+
+
+def _check_hours(operation: Operation, mapping: MappingFile, name: str) -> None:
+    if mapping.policy.calling_hours == VENDOR and not heeds_hours(operation, mapping.policy):
+        raise UserError(
+            f'mapping {name}: calling_hours = "vendor" goes only with dialing = "timezone-checked", where the vendor '
+            "looks at the customer's hour; leave it out"
+        )
 
 
 def _check_clearing(operation: Operation, mapping: MappingFile, name: str) -> None:
@@ -488,6 +590,11 @@ def _check_required(mapping: MappingFile, name: str) -> None:
     operation = operation_of(mapping, name)
     fields = {operation.wire_name(field): origin for field, origin in mapping.fields.items()}
     _refuse_lacking(operation, _with_identity(operation, fields, name), name)
+
+
+def heeds_hours(operation: Operation, policy: Policy) -> bool:
+    """Whether the vendor itself looks at the customer's hour before it calls."""
+    return bool(operation.dialing) and operation.dialing[policy.dialing].heeds_hours
 
 
 def _check_step(mapping: MappingFile, step: MappingFile, name: str) -> None:
@@ -601,7 +708,7 @@ def _custom_fields(
 
 
 def _missing_columns(used: Iterable[str], headers: Sequence[str], name: str) -> list[str]:
-    has = f"it has: {', '.join(headers)}"
+    has = f"it has: {listed(headers)}"
     return [
         f"mapping {name}: the file has no column {column!r}{nearest(column, headers)}; {has}"
         for column in sorted(used)
@@ -612,9 +719,15 @@ def _missing_columns(used: Iterable[str], headers: Sequence[str], name: str) -> 
 def _unmapped_text(operation: Operation, left: Sequence[str], name: str) -> str:
     fields = [n for n, f in operation.by_name.items() if not f.from_policy]
     return (
-        f"mapping {name}: columns of the file that it doesn't mention: {', '.join(map(repr, left))}"
+        f"mapping {name}: columns of the file that it doesn't mention: {listed([*map(repr, left)])}"
         f'{nearest(left[0], fields)}; map them, or set unmapped = "ignore" (or "custom" to send them as adv_ fields)'
     )
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """The names, the first of them where they are many: "a, b and 37 more"."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -29,6 +29,8 @@ class Status(StrEnum):
 
 
 AFTER = -1  # in the place of a source: the steps after a load, which no source holds
+SUPPRESSED = "suppressed"  # code of a row whose number must not be contacted
+OUTSIDE_HOURS = "outside_hours"  # code of a row that waits until its person may be contacted
 FORGOTTEN = "forgotten"  # code of a row whose person was to be forgotten
 STORED_DIFFERENTLY = "stored_differently"  # code of an accepted row whose values were changed at the vendor
 
@@ -102,6 +104,14 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody may be: IANA zones and states, each sorted; no zone where no hour is known to be fit."""
+
+    zones: tuple[str, ...]
+    states: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Payload:
     """The form of one call, without credentials, and what is claimed while it is under way."""
 
@@ -116,6 +126,7 @@ class Payload:
     doubted_at: int | None = None  # microseconds since 1970: until then a request of it may have been under way
     prior: Prior | None = None  # None: this run has not begun with it yet
     may_resend: bool = True  # False: where it is looked up and not found, it stays in doubt
+    place: Place | None = None  # where its person may be; None: it goes at any hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +136,15 @@ class Held:
     source: int
     row: int
     status: Status
+    code: str
+    message: str
+    because_of: str | None = None  # the run that has delivered it, or may have
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Why a row may not go out at this moment."""
+
     code: str
     message: str
 

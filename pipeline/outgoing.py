@@ -1,4 +1,4 @@
-"""Which of a run's valid rows go out: not the suppressed ones, and not what the ledger knows as delivered."""
+"""Which of a run's valid rows go out: whom it is right to contact now, and not what the ledger knows as delivered."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import people, records
+from pipeline import hours, people, records
 from pipeline.feed import Batch
 from pipeline.folder import RunFolder
+from pipeline.hours import Opening
 from pipeline.job import Job
 from pipeline.journal import Scope
 from pipeline.ledger import Decision, Entry, decide, is_in_doubt
-from pipeline.model import Held, Payload, Status
+from pipeline.model import OUTSIDE_HOURS, Bar, Held, Payload, Place, Status
 from pipeline.records import Own
-from schemas.spec import LedgerRule, Settle
+from schemas.spec import Effect, LedgerRule, Operation, Settle
 
 BATCH_ROWS = 2000  # rows read from a part at once
 NEAR_DUPLICATE = 0.5  # of a file's rows in one earlier run: worth a word before they are sent
@@ -48,6 +50,7 @@ class Tally:
     delivered: Counter[str] = field(default_factory=Counter)  # by run: rows with the very same key
     called: Counter[str] = field(default_factory=Counter)  # by run: rows of a sample with the same phone, another key
     sample: int = 0
+    waiting: Counter[Opening] = field(default_factory=Counter)  # rows that would go, were it not for their hour
 
     def notes(self) -> list[str]:
         """What its user should know before the rows go."""
@@ -71,8 +74,15 @@ class _Rows:
     number: int  # of the source
     valid: pa.Table
     barred: npt.NDArray[np.bool_]
+    places: Sequence[Place] | None  # None: they go at any hour
+    openings: Sequence[Opening | None]  # None: now
     own: Mapping[int, Own]
     known: Mapping[str, list[Entry]]
+
+    @property
+    def waiting(self) -> npt.NDArray[np.bool_]:
+        """Which have to wait for their hour."""
+        return np.array([opening is not None for opening in self.openings], dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +104,14 @@ class Outgoing:
     may_resend: bool = True
     ends_at_limit: bool = False  # what comes after the limit is left for later, and not looked at
     given: tuple[int, pa.Table] | None = None
+    curfew: people.Curfew | None = None  # None: they go at any hour
 
     def tally(self) -> Tally:
         """How many rows would be sent now, and who has sent them before."""
         told = Tally()
         for rows in self._rows():
             told.valid += rows.valid.num_rows
-            told.to_send += self._count(rows)
+            self._count(rows, told)
             if (
                 self.job.operation.ledger is LedgerRule.BY_KEY and not self.job.is_call
             ):  # elsewhere a row that was loaded may be sent again
@@ -111,11 +122,17 @@ class Outgoing:
             told.to_send = min(told.to_send, self.limit)
         return told
 
-    def _count(self, rows: _Rows) -> int:
+    def _count(self, rows: _Rows, told: Tally) -> None:
         """Builds no payload where nobody knows the rows: most runs count many of those."""
         if rows.known or rows.own:
-            return len(self._batch(rows).payloads)
-        return int(rows.valid.num_rows - rows.barred.sum())
+            batch = self._batch(rows)
+            told.to_send += len(batch.payloads)
+            held = {one.row for one in batch.held if one.code == OUTSIDE_HOURS}
+            wait = np.isin(rows.valid["row"].to_numpy(), list(held))
+        else:
+            wait = rows.waiting & ~rows.barred
+            told.to_send += int(rows.valid.num_rows - (rows.barred | wait).sum())
+        told.waiting.update(opening for opening, waits in zip(rows.openings, wait, strict=True) if opening and waits)
 
     def _look_for_phones(self, rows: _Rows, told: Tally) -> None:
         keys, phones = (rows.valid[name].to_pylist() for name in ("row_key", "phone"))
@@ -123,6 +140,20 @@ class Outgoing:
         some = sorted(fresh)[:_PHONES_LOOKED_AT]
         told.sample = len(some)
         told.called = records.runs_of_phones(self.state, self.job.scope, some)
+
+    def foreseen(self, number: int, part: pa.Table, *, ask_ledger: bool) -> Batch:
+        """The rows of a part that would not just go, if it were their turn now: held back, or looked up first."""
+        valid = pc.equal(part["status"], Status.VALID.value)
+        barred = self.suppressed.rows(self.job.operation, part)
+        known: dict[str, list[Entry]] = {}
+        if ask_ledger and records.has_sent(self.state, self.job.scope):
+            known = self._entries(part.select(["row_key", "identifier"]).filter(valid))
+        keys = part["identifier" if self._by_identifier else "row_key"]
+        concerned = valid.to_numpy() & (barred | pc.is_in(keys, value_set=pa.array([*known], pa.string())).to_numpy())
+        some = part.select(_COLUMNS).filter(pa.array(concerned))
+        rows = _Rows(number, some, barred[concerned], *self._when(some), {}, known)
+        batch = self._batch(rows)
+        return Batch([payload for payload in batch.payloads if payload.doubted_at is not None], batch.held)
 
     def batches(self) -> Iterator[Batch]:
         """Rows to send and rows held back, in order; never more to send than the limit."""
@@ -162,7 +193,14 @@ class Outgoing:
         own = self._own(number, valid)
         valid = valid.filter(pa.array(self._are_chosen(valid["row"].to_pylist(), own), pa.bool_()))
         barred = self.suppressed.rows(self.job.operation, valid)
-        return _Rows(number, valid, barred, own, self._entries(valid))
+        return _Rows(number, valid, barred, *self._when(valid), own, self._entries(valid))
+
+    def _when(self, valid: pa.Table) -> tuple[Sequence[Place] | None, Sequence[Opening | None]]:
+        """Where the person of each row may be, and when it is open there."""
+        if self.curfew is None:
+            return None, [None] * valid.num_rows
+        places = hours.places(self.job.operation, valid)
+        return places, self.curfew.openings(places)
 
     def _own(self, number: int, rows: pa.Table) -> dict[int, Own]:
         if self.choice is Choice.ALL or not rows.num_rows:
@@ -206,12 +244,12 @@ class Outgoing:
         return operation.ledger is LedgerRule.LAST_PAYLOAD and operation.identifier is not None and not kept
 
     def _batch(self, rows: _Rows) -> Batch:
-        payloads = _payloads(rows.number, rows.valid)
-        if not (rows.known or rows.own or rows.barred.any()):
+        payloads = _payloads(rows.number, rows.valid, rows.places)
+        if not (rows.known or rows.own or rows.barred.any() or any(rows.openings)):
             return Batch(payloads, [])
         going: list[Payload] = []
         held: list[Held] = []
-        for payload, barred in zip(payloads, rows.barred, strict=True):
+        for payload, barred, opening in zip(payloads, rows.barred, rows.openings, strict=True):
             past = rows.own.get(payload.row)
             past = None if past is None or past.was_held else past
             entries = rows.known.get(payload.identifier if self._by_identifier else payload.row_key, [])
@@ -220,7 +258,7 @@ class Outgoing:
             elif barred:
                 judged = suppressed(payload.source, payload.row)
             else:
-                judged = self._by_ledger(payload, past, entries)
+                judged = self._by_hour(self._by_ledger(payload, past, entries), opening)
             if judged is not None:
                 (going if isinstance(judged, Payload) else held).append(judged)  # type: ignore[arg-type]
         return Batch(going, held)
@@ -242,6 +280,17 @@ class Outgoing:
             may_resend=self.may_resend and not barred and not elsewhere,
         )
 
+    def _by_hour(self, judged: Payload | Held, opening: Opening | None) -> Payload | Held:
+        """A row that is looked up first may go at any hour: its search rings nowhere."""
+        if self.curfew is None or opening is None or isinstance(judged, Held) or judged.doubted_at is not None:
+            return judged
+        return _held(judged.source, judged.row, self.curfew.bar(opening))
+
+    def bar(self, payload: Payload) -> Bar | None:
+        """Why a row that could go when its turn came may not go out at this very moment."""
+        barred = self.suppressed.by_now(self.job.operation, payload)
+        return barred or (self.curfew.by_now(payload) if self.curfew is not None else None)
+
     def _by_ledger(self, payload: Payload, past: Own | None, entries: Sequence[Entry]) -> Payload | Held:
         as_of = self.as_of if past is None or past.first_sent_at is None else past.order
         if self.job.is_call and any(entry.is_delivered for entry in entries):
@@ -254,7 +303,7 @@ class Outgoing:
         if decision is Decision.LOOK_UP and self.job.lookup is not None:
             return replace(payload, doubted_at=max(entry.last_at for entry in entries))
         status, code, text = _HELD.get(decision, _HELD[Decision.LEAVE])
-        return Held(payload.source, payload.row, status, code, text.format(run=entry.run_id))
+        return Held(payload.source, payload.row, status, code, text.format(run=entry.run_id), entry.run_id)
 
 
 def _in_doubt(entries: Sequence[Entry]) -> list[Entry]:
@@ -271,7 +320,23 @@ _HELD = {
 
 def suppressed(source: int, row: int) -> Held:
     """A row whose number must not be contacted."""
-    return Held(source, row, Status.SKIPPED, "suppressed", "the number must not be contacted")
+    return _held(source, row, people.MUST_NOT_BE_CONTACTED)
+
+
+def _held(source: int, row: int, bar: Bar) -> Held:
+    return Held(source, row, Status.SKIPPED, bar.code, bar.message)
+
+
+def barred(
+    state: sa.Engine, listed: records.DoNotCall | None, numbers: npt.NDArray[np.int64], operation: Operation
+) -> people.Barred:
+    """Who must not be contacted by an operation. Whoever was forgotten may be looked up, and that is all.
+
+    Who was put on do-not-call by this account (`listed`) may be taken off it again.
+    """
+    if operation.effect is Effect.READ:
+        return people.Barred(numbers)
+    return people.Barred(numbers, people.Marks(*records.marks(state)), None if operation.frees_people else listed)
 
 
 def _delivered_by(rows: _Rows) -> Counter[str]:
@@ -284,9 +349,10 @@ def _read(path: Path) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([rows])
 
 
-def _payloads(number: int, rows: pa.Table) -> list[Payload]:
+def _payloads(number: int, rows: pa.Table, places: Sequence[Place] | None = None) -> list[Payload]:
     columns = rows.drop_columns("status").to_pydict()
+    found: Sequence[Place | None] = places or [None] * rows.num_rows
     return [
-        Payload(number, row, key, phone or "", identifier, client or "", body.encode(), digest)
-        for row, key, phone, identifier, client, body, digest in zip(*columns.values(), strict=True)
+        Payload(number, row, key, phone or "", identifier, client or "", body.encode(), digest, place=place)
+        for row, key, phone, identifier, client, body, digest, place in zip(*columns.values(), found, strict=True)
     ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 from urllib.parse import quote_plus
 
 import numpy as np
@@ -231,24 +232,97 @@ def _blank(rows: int) -> pa.StringArray:
     return pa.repeat(pa.scalar("", pa.string()), rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of one identity: how many they are, and the places of the first of them."""
+
+    rows: int
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Identities that came more than once: how many, how many rows they have together, and the largest of them."""
+
+    groups: int
+    rows: int
+    largest: list[Group]
+
+
 class Repeats:
-    """Counts of identities seen so far: sorted runs of 64-bit numbers, merged as they grow; 8 bytes a row."""
+    """Identities seen so far, and where: sorted runs of 64-bit numbers, merged as they grow; 16 bytes a row.
+
+    A place is a number that grows as the rows come. The identity 0 means none.
+    """
 
     def __init__(self) -> None:
-        self._runs: list[npt.NDArray[np.int64]] = []
+        self._runs: list[_Run] = []
 
     def before(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How often each identity came in earlier chunks; 0 for the identity 0, which means none."""
+        """How often each identity came in earlier chunks; 0 for the identity 0."""
         count = np.zeros(len(identities), dtype=np.int64)
         for run in self._runs:
-            count += np.searchsorted(run, identities, side="right") - np.searchsorted(run, identities, side="left")
+            seen = run.identities
+            count += np.searchsorted(seen, identities, side="right") - np.searchsorted(seen, identities, side="left")
         return np.where(identities == 0, 0, count)
 
-    def add(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def add(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The occurrence of each, counted from 1 over all chunks so far, this one included."""
         within = pd.Series(identities).groupby(identities).cumcount().to_numpy(dtype=np.int64)
         occurrence = np.where(identities == 0, 1, self.before(identities) + within + 1)
-        self._runs.append(np.sort(identities))
-        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
-            self._runs[-2:] = [np.sort(np.concatenate(self._runs[-2:]), kind="stable")]
+        self._runs.append(_sorted(identities, places))
+        while len(self._runs) > 1 and len(self._runs[-2].places) <= 2 * len(self._runs[-1].places):
+            self._runs[-2:] = [_merged(self._runs[-2:])]
         return occurrence
+
+    def first(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The first place of each; -1 where it was not seen."""
+        return self._at(identities, self._runs[::-1], "left")
+
+    def last(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The last place of each; -1 where it was not seen."""
+        return self._at(identities, self._runs, "right")
+
+    def shared(self, groups: int, rows: int) -> Shared:
+        """What came more than once: the `groups` with most rows, the largest first, each with up to `rows` places."""
+        self._runs = [_merged(self._runs)]
+        (whole,) = self._runs
+        starts = np.flatnonzero(np.append(len(whole.places) > 0, whole.identities[1:] != whole.identities[:-1]))
+        counts = np.diff(starts, append=len(whole.places))
+        several = (counts > 1) & (whole.identities[starts] != 0)
+        starts, counts = starts[several], counts[several]
+        largest = np.argsort(-counts, kind="stable")[:groups]
+        found = [
+            Group(int(counts[at]), tuple(whole.places[starts[at] :][: min(counts[at], rows)].tolist()))
+            for at in largest
+        ]
+        return Shared(len(counts), int(counts.sum()), found)
+
+    def _at(
+        self, identities: npt.NDArray[np.int64], runs: Iterable[_Run], side: Literal["left", "right"]
+    ) -> npt.NDArray[np.int64]:
+        found = np.full(len(identities), -1, dtype=np.int64)
+        for run in runs:
+            at = np.searchsorted(run.identities, identities, side=side) - (side == "right")
+            at = np.clip(at, 0, max(len(run.identities) - 1, 0))
+            if len(run.identities):
+                found = np.where(run.identities[at] == identities, run.places[at], found)
+        return found
+
+
+class _Run(NamedTuple):
+    """Sorted identities, and the places where they stood: ascending where identities are equal."""
+
+    identities: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+
+
+def _merged(runs: Sequence[_Run]) -> _Run:
+    if not runs:
+        return _Run(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    return _sorted(np.concatenate([run.identities for run in runs]), np.concatenate([run.places for run in runs]))
+
+
+def _sorted(identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> _Run:
+    order = np.argsort(identities, kind="stable")
+    return _Run(identities[order], places[order])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -13,18 +13,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import source
-from pipeline.clean.phone import ANYWHERE
-from pipeline.clean.text import tidy
-from pipeline.mapping import MappingFile, Policy
-from pipeline.model import InputError, UserError
+from pipeline import hours
+from pipeline.hours import CallingHours, Opening
+from pipeline.mapping import VENDOR, MappingFile, Policy, heeds_hours
+from pipeline.model import OUTSIDE_HOURS, SUPPRESSED, Bar, Payload, Place, Status, UserError
+from pipeline.records import DoNotCall
 from pipeline.retries import Duplicates
+from pipeline.statedb import hashed
 from schemas.spec import Operation
 
-_LOST_DIGITS = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
-_OTHER_DIGIT = re.compile(r"[^\D0-9]")  # full-width, Arabic, …
-
-NOBODY = "none"  # [policy] suppress = "none": said on purpose
+MUST_NOT_BE_CONTACTED = Bar(SUPPRESSED, "the number must not be contacted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +45,33 @@ class Marks:
         return hashed(phone, self.key) in self.hashes
 
 
-def hashed(phone: str, key: bytes) -> bytes:
-    """16 bytes that stand for a phone of ten digits."""
-    return hashlib.blake2b(phone.encode(), key=key, digest_size=16).digest()
-
-
 @dataclass(frozen=True, slots=True)
 class Barred:
-    """Who must not be contacted: the suppress file's numbers, sorted, and the marks of the forgotten."""
+    """Who must not be contacted: the suppress files' numbers, sorted, the marks of the forgotten, and `listed`.
+
+    Those are the numbers that this account's own calls have put on do-not-call.
+    """
 
     numbers: npt.NDArray[np.int64]
     marks: Marks | None = None
+    listed: DoNotCall | None = None
 
     def among(self, phones: pa.Array) -> npt.NDArray[np.bool_]:
         """Which of `phones` are barred."""
         barred = is_suppressed(phones, self.numbers)
-        if self.marks is None or not self.marks.hashes:
-            return barred
-        held = np.array([bool(phone) and self.marks.holds(phone) for phone in phones.to_pylist()], dtype=np.bool_)
-        return barred | held
+        texts: Collection[str] = phones.to_pylist() if self.listed or (self.marks and self.marks.hashes) else ()
+        if self.marks is not None and self.marks.hashes:
+            barred |= np.array([bool(phone) and self.marks.holds(phone) for phone in texts], dtype=np.bool_)
+        if self.listed is not None and (found := self.listed.among(texts)):
+            barred |= np.array([phone in found for phone in texts], dtype=np.bool_)
+        return barred
+
+    def by_now(self, operation: Operation, payload: Payload) -> Bar | None:
+        """Why a payload that could go when its turn came may not go any more: others forbid numbers meanwhile."""
+        if self.listed is None or operation.protects_people:
+            return None
+        phones = [payload.phone, *(_others(operation, payload.body.decode()) if operation.also_contacts else ())]
+        return MUST_NOT_BE_CONTACTED if self.listed.among(phones) else None
 
     def rows(self, operation: Operation, part: pa.Table) -> npt.NDArray[np.bool_]:
         """Which rows of a part would contact someone who is barred, by their phone or by another that may ring."""
@@ -86,9 +92,65 @@ def _others(operation: Operation, body: str) -> list[str]:
     return [phone for name in operation.also_contacts for phone in sent.get(name, "").split("|")]
 
 
+@dataclass(frozen=True, slots=True)
+class Curfew:
+    """When the people of a run may be contacted.
+
+    A row for which it was not open when the run `began` is left to a later one: so many people were told beforehand.
+    """
+
+    hours: CallingHours
+    began: datetime
+    now: Callable[[], datetime]
+
+    def openings(self, places: Sequence[Place]) -> list[Opening | None]:
+        """When the person at each of these places may be contacted; None: now."""
+        now = self.now()
+        known = {place: self._opening(place, now) for place in set(places)}
+        return [known[place] for place in places]
+
+    def _opening(self, place: Place, now: datetime) -> Opening | None:
+        return self.hours.opening(place, now) or self.hours.opening(place, self.began)
+
+    def bar(self, opening: Opening) -> Bar:
+        """What is said of a row that waits for an opening."""
+        return Bar(OUTSIDE_HOURS, f"it is outside calling hours; it may go {opening.told(self.now())}")
+
+    def by_now(self, payload: Payload) -> Bar | None:
+        """Why a payload that could go when its turn came may not go any more."""
+        if payload.place is None or (opening := self.hours.opening(payload.place, self.now())) is None:
+            return None
+        return self.bar(opening)
+
+    def waiting(self, operation: Operation, part: pa.Table) -> Counter[Opening]:
+        """How many valid rows of a part (`status`, `phone`, `payload`) have to wait, and until when."""
+        valid = part.filter(pa.array(part["status"].to_numpy() == Status.VALID.value))
+        return Counter(filter(None, self.openings(hours.places(operation, valid))))
+
+    def notes(self, waiting: Counter[Opening]) -> list[str]:
+        """What the user should know of rows that have to wait."""
+        if not waiting:
+            return []
+        lines = "; ".join(hours.summary(waiting, self.now()))
+        return [f"outside calling hours now, and not sent: {lines}"]
+
+
+def curfew(operation: Operation, policy: Policy, now: Callable[[], datetime]) -> Curfew | None:
+    """When the people of a run that begins now may be contacted; None where nobody is, or the vendor sees to it."""
+    if not _rings(operation, policy) or (policy.calling_hours == VENDOR and heeds_hours(operation, policy)):
+        return None
+    given = policy.calling_hours
+    return Curfew(CallingHours() if given is None else CallingHours.parse(given), now(), now)
+
+
+def _rings(operation: Operation, policy: Policy) -> bool:
+    """Whether a phone may ring, or a text arrive, because of a row of this run."""
+    return operation.contacts(policy.dialing) or policy.allow_dialing_dups
+
+
 def contacts(operation: Operation, policy: Policy) -> bool:
     """Whether rows of this run may make a phone ring, or free people to be called."""
-    return operation.contacts(policy.dialing) or operation.frees_people or policy.allow_dialing_dups
+    return _rings(operation, policy) or operation.frees_people
 
 
 def duplicates(operation: Operation, mapping: MappingFile) -> Duplicates:
@@ -151,27 +213,6 @@ def check_number(operation: Operation, policy: Policy, consent: Consent, rows: i
         )
 
 
-def suppressed(policy: Policy, beside: Path, spool: Path) -> npt.NDArray[np.int64]:
-    """The numbers that may not be contacted, sorted: every 10-digit phone in the suppress file.
-
-    A relative path is looked up beside the mapping, then in the working directory.
-    Raises InputError where the file can't be read or holds no number: it would protect nobody.
-    """
-    if policy.suppress is None or policy.suppress == NOBODY:
-        return np.empty(0, dtype=np.int64)
-    near = beside / policy.suppress
-    path = near if near.exists() else Path(policy.suppress)
-    options = source.SourceOptions(header_row=0)
-    try:
-        found = [_numbers(chunk) for chunk in source.read(source.inspect(path, options, spool), options)]
-    except InputError as error:
-        raise InputError(f"[policy] suppress: {error}") from None
-    numbers = np.unique(np.concatenate(found)) if found else np.empty(0, dtype=np.int64)
-    if not len(numbers):
-        raise InputError(f"suppress = {policy.suppress!r}: no 10-digit phone number in {path}; is it the right file?")
-    return numbers
-
-
 def is_suppressed(phones: pa.Array, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Which of `phones` are among the suppressed `numbers`, which are sorted; what is no ten digits is not."""
     if not len(numbers):
@@ -181,36 +222,6 @@ def is_suppressed(phones: pa.Array, numbers: npt.NDArray[np.int64]) -> npt.NDArr
     nearest = numbers[np.minimum(np.searchsorted(numbers, asked), len(numbers) - 1)]
     barred: npt.NDArray[np.bool_] = np.asarray(ten) & (nearest == asked)
     return barred
-
-
-def _numbers(chunk: source.Chunk) -> npt.NDArray[np.int64]:
-    """Every phone in every cell, whatever stands beside it: a number too many costs a lead, one too few a stranger."""
-    loose = [cell for row in chunk.ragged for cell in row.cells]
-    columns = [*(pa.array(chunk.frame[name]) for name in chunk.frame.columns), pa.array(loose, pa.string())]
-    cells = pa.chunked_array(columns)
-    plain = pc.match_substring_regex(cells, pattern=r"^[0-9]{10}$")
-    found = {int(number) for cell in cells.filter(pc.invert(plain)).unique().to_pylist() for number in _listed(cell)}
-    numbers = cells.filter(plain).cast(pa.int64()).to_numpy()
-    return np.concatenate([numbers, np.fromiter(found, dtype=np.int64, count=len(found))])
-
-
-def _listed(cell: str) -> set[str]:
-    text = _plain(cell)
-    if _LOST_DIGITS.fullmatch(text):
-        raise InputError(
-            f"the suppress file holds {cell!r}: digits were lost in a spreadsheet; export it again as text"
-        )
-    return numbers_in(text)
-
-
-def numbers_in(text: str) -> set[str]:
-    """Every phone in a text as ten digits, in whatever spelling and whatever stands beside it."""
-    return {"".join(parts) for parts in ANYWHERE.findall(_plain(text))}
-
-
-def _plain(text: str) -> str:
-    fix = tidy(text)
-    return _OTHER_DIGIT.sub(lambda digit: str(int(digit[0])), fix.value if fix else text)
 
 
 def why(operation: Operation, policy: Policy) -> str:

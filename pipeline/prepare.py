@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +20,8 @@ from pipeline.source import Chunk, RaggedRow
 from pipeline.validate import Checked, Validator
 from schemas.spec import Operation
 
+_Texts = npt.NDArray[np.object_]
+
 
 @dataclass(slots=True)
 class Preparer:
@@ -27,7 +29,7 @@ class Preparer:
 
     `totals` holds the identities of all sources where a row's fate hangs on rows that come after it. Without an
     account there are no row keys, and payloads lack the ClientId that would be made of them. `advice` gathers what
-    the vendor advises against.
+    the vendor advises against. The rows are those of the run's source `number`, and `names` are all its sources.
     """
 
     validator: Validator
@@ -37,18 +39,20 @@ class Preparer:
     account_known: bool
     totals: Repeats | None = None
     advice: Advice = field(default_factory=Advice)
+    number: int = 0
+    names: Sequence[str] = ("",)
 
     def part(self, chunk: Chunk) -> pa.Table:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
         checked = self.validator.check(mapping.apply(self.validator.plan, chunk.frame))
         self.advice.look(self.validator.plan.operation, checked.frame[checked.valid])
-        status, code, problems = self._fates(checked)
+        status, code, message, problems = self._fates(checked)
         columns = self._payload_columns(chunk, checked, status == Status.VALID.value)
         columns |= {
             "row": pa.array(chunk.frame.index.to_numpy(dtype=np.int64)),
             "status": pa.array(status, pa.string()),
             "code": pa.array(code, pa.string()),
-            "message": _messages(status, code, checked, problems),
+            "message": pa.array(message, pa.string()),
             "problems": report.nested(problems, len(chunk.frame)),
             "repairs": report.nested(checked.repairs, len(chunk.frame)),
             "ragged": pa.nulls(len(chunk.frame), pa.list_(pa.string())),
@@ -58,45 +62,69 @@ class Preparer:
             table = table.append_column(report.CELL.format(i), pa.array(chunk.frame[name]))
         return _with_ragged(table, chunk.ragged, len(chunk.frame.columns))
 
-    def _fates(self, checked: Checked) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.object_], pa.Table]:
-        """Per row: status and code; and the problems, with those that repeats within the file add."""
+    def _fates(self, checked: Checked) -> tuple[_Texts, _Texts, _Texts, pa.Table]:
+        """Per row: status, code and message; and the problems, with those that repeats within the file add."""
         rows = len(checked.frame)
         status = np.full(rows, Status.VALID.value, dtype=object)
-        code = np.full(rows, None, dtype=object)
-        repeated = self._repeated(checked)
+        code, message = np.full((2, rows), None, dtype=object)
+        repeated, others = self._repeated(checked)
         problems = checked.problems
-        if self.validator.plan.policy.duplicates_in_file == "error" and repeated.any():
-            problems = pa.concat_tables([problems, self._repeat_problems(checked, repeated)])
+        if self.validator.plan.policy.duplicates_in_file == "error" and len(repeated):
+            problems = pa.concat_tables([problems, self._repeat_problems(checked, repeated, others)])
         else:
             status[repeated], code[repeated] = Status.SKIPPED.value, "duplicate_in_file"
-        first = _first_codes(problems)
-        at = first.index.to_numpy()
-        status[at], code[at] = Status.INVALID.value, first.to_numpy()
-        return status, code, problems
+            message[repeated] = [f"{other} has the same {self._counted_by}" for other in others]
+        told = problems.select(["position", "field", "rule", "message"]).to_pandas().drop_duplicates("position")
+        at = told["position"].to_numpy()
+        status[at], code[at] = Status.INVALID.value, told["rule"].to_numpy()
+        message[at] = [report.told_of(field, text) for field, text in zip(told["field"], told["message"], strict=True)]
+        return status, code, message, problems
 
-    def _repeated(self, checked: Checked) -> npt.NDArray[np.bool_]:
-        """Rows that the policy sets aside because another valid row has their phone or identifier."""
+    def _repeated(self, checked: Checked) -> tuple[npt.NDArray[np.int64], list[str]]:
+        """Positions of rows that the policy sets aside because another valid row has their phone or identifier.
+
+        With each, where that other row is.
+        """
         mode = self.validator.plan.policy.duplicates_in_file
-        mask = np.zeros(len(checked.frame), dtype=np.bool_)
+        found, places = identities(self.validator, checked), self._places(checked)
+        occurrence = self.seen.add(found, places)
         if mode == "keep":
-            return mask
-        found = identities(self.validator, checked)
-        occurrence = self.seen.add(found)
-        if self.totals is None:
+            again = np.zeros(len(found), dtype=np.bool_)
+        elif self.totals is None:
             again = occurrence > 1
         else:
             total = self.totals.before(found)
             again = (occurrence < total) if mode == "last" else (total > 1)
-        mask[checked.valid] = again
-        return mask
+        return np.flatnonzero(checked.valid)[again], self._told_places(self._others(found[again], places[again]))
 
-    def _repeat_problems(self, checked: Checked, repeated: npt.NDArray[np.bool_]) -> pa.Table:
-        positions = np.flatnonzero(repeated)
+    def _places(self, checked: Checked) -> npt.NDArray[np.int64]:
+        return places_of(self.number, checked.frame.index.to_numpy(dtype=np.int64)[checked.valid])
+
+    def _others(self, found: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The place of the row that each of these rows repeats, or is repeated by."""
+        if self.totals is None:
+            return self.seen.first(found)
+        first, last = self.totals.first(found), self.totals.last(found)
+        is_last = self.validator.plan.policy.duplicates_in_file == "last"
+        return last if is_last else np.where(first == places, last, first)
+
+    def _told_places(self, places: npt.NDArray[np.int64]) -> list[str]:
+        """ "row 3", and of which file where it is another."""
+        return [
+            f"row {row}" + ("" if source == self.number else f" of {self.names[source]}")
+            for source, row in map(place_of, places.tolist())
+        ]
+
+    @property
+    def _counted_by(self) -> str:
+        return self.validator.plan.operation.duplicates_by or ""
+
+    def _repeat_problems(self, checked: Checked, positions: npt.NDArray[np.int64], others: Sequence[str]) -> pa.Table:
         rows = checked.frame.iloc[positions]
         names = _told_by(self.validator.plan.operation, rows)
         values = [rows[name].iloc[at] for at, name in enumerate(names)]
-        text = "stands more than once in this file, and the mapping's policy allows each only once"
-        columns = [positions, names, ["duplicate_in_file"] * len(rows), values, [text] * len(rows)]
+        texts = [f"{other} has the same, and the mapping's policy allows each only once" for other in others]
+        columns = [positions, names, ["duplicate_in_file"] * len(rows), values, texts]
         return pa.table(columns, schema=PROBLEMS)
 
     def _occurrences(self, plan: Plan, frame: pd.DataFrame, earlier: pa.Array | None) -> npt.NDArray[np.int64]:
@@ -104,12 +132,14 @@ class Preparer:
 
         In a rejected file that was mended it goes by the number that the row had in its list.
         """
-        counted = self.keys.add(payloads.key_identities(payloads.base_keys(plan, frame, self.target)))
+        rows = frame.index.to_numpy(dtype=np.int64)
+        found = payloads.key_identities(payloads.base_keys(plan, frame, self.target))
+        counted = self.keys.add(found, places_of(self.number, rows))
         if earlier is None:
             return counted
         numbers = pd.to_numeric(pd.Series(earlier.to_pylist()), errors="coerce")
-        rows = numbers.fillna(0).to_numpy(dtype=np.int64)
-        return np.where(rows > 0, _MENDED + rows, counted)
+        mended = numbers.fillna(0).to_numpy(dtype=np.int64)
+        return np.where(mended > 0, _MENDED + mended, counted)
 
     def _payload_columns(self, chunk: Chunk, checked: Checked, send: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
@@ -132,6 +162,17 @@ class Preparer:
 
 
 _MENDED = 1_000_000  # occurrences of rows that were mended: none that a list may have of itself
+_PLACES = 1 << 40  # of each source: more rows than any file has
+
+
+def places_of(source: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """One number for each row of a run's source; they grow as the rows come."""
+    return source * _PLACES + rows
+
+
+def place_of(place: int) -> tuple[int, int]:
+    """(source, row) of such a number."""
+    return divmod(place, _PLACES)
 
 
 def identities(validator: Validator, checked: Checked) -> npt.NDArray[np.int64]:
@@ -153,37 +194,21 @@ def _without_keys(plan: Plan) -> Plan:
     return replace(plan, policy=plan.policy.model_copy(update={"client_id": "none"}))
 
 
-def totals(validator: Validator, chunks: Iterable[Chunk], before: Repeats | None = None) -> Repeats | None:
-    """All identities of the file's valid rows, where the policy looks ahead (last, error); else None, unread.
+def totals(
+    validator: Validator, chunks: Iterable[Chunk], before: Repeats | None = None, number: int = 0
+) -> Repeats | None:
+    """All identities of a source's valid rows, where the policy looks ahead (last, error); else None, unread.
 
-    `before` holds those of the run's files before this one; the file's own are added to it.
+    `before` holds those of the run's sources before this one, the source `number`; its own are added to it.
     """
     if validator.plan.policy.duplicates_in_file not in ("last", "error"):
         return None
     found = Repeats() if before is None else before
     for chunk in chunks:
-        found.add(identities(validator, validator.check(mapping.apply(validator.plan, chunk.frame))))
+        checked = validator.check(mapping.apply(validator.plan, chunk.frame))
+        rows = chunk.frame.index.to_numpy(dtype=np.int64)[checked.valid]
+        found.add(identities(validator, checked), places_of(number, rows))
     return found
-
-
-def _first_codes(problems: pa.Table) -> pd.Series[str]:
-    """The first problem's rule per position."""
-    told = problems.select(["position", "rule"]).to_pandas()
-    first: pd.Series[str] = told.drop_duplicates("position").set_index("position")["rule"]
-    return first
-
-
-def _messages(
-    status: npt.NDArray[np.object_], code: npt.NDArray[np.object_], checked: Checked, problems: pa.Table
-) -> pa.Array:
-    messages = np.full(len(checked.frame), None, dtype=object)
-    messages[(status == Status.SKIPPED.value) & (code == "duplicate_in_file")] = (
-        "another row of this file has the same phone or identifier"
-    )
-    told = problems.select(["position", "field", "message"]).to_pandas().drop_duplicates("position")
-    first = [report.told_of(field, text) for field, text in zip(told["field"], told["message"], strict=True)]
-    messages[told["position"].to_numpy()] = np.array(first, dtype=object)
-    return pa.array(messages, pa.string())
 
 
 def _scattered(values: pa.Array, where: npt.NDArray[np.bool_]) -> pa.Array:

@@ -185,6 +185,9 @@ class Push:
         if delivery.begun or await self._journal.begin(payload, micros(self._world.now())):
             delivery.begun = True
             return True
+        if (bar := self._leads.bars(payload)) is not None:  # that call is why
+            self._hold(Held(payload.source, payload.row, Status.SKIPPED, bar.code, bar.message))
+            return False
         text = "another run's call for this phone or identifier has no outcome yet"
         self._hold(Held(payload.source, payload.row, Status.UNKNOWN, "in_doubt_elsewhere", text))
         return False

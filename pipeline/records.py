@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -13,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 
+from pipeline import statedb
 from pipeline.folder import RunFolder
 from pipeline.journal import Scope
 from pipeline.ledger import Entry
-from pipeline.model import AFTER, FORGOTTEN, Held, Prior, Request, Status, UserError
+from pipeline.model import AFTER, FORGOTTEN, OUTSIDE_HOURS, Held, Prior, Request, Status, UserError
 from pipeline.statedb import HELD, MARKS, MARKS_KEY, REQUESTS, RUNS, SENDS
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Effect
@@ -115,10 +119,12 @@ def _interrupted_requests(*left: sa.ColumnElement[bool]) -> sa.Insert:
 
 
 def reopen(state: sa.Engine, run_id: str) -> None:
-    """Forgets which rows of a run waited for another run's outcome: they are decided anew."""
-    waited = (HELD.c.run_id == run_id, HELD.c.status == Status.UNKNOWN.value)
+    """Forgets which rows of a run waited for another run's outcome, or for their hour: they are decided anew."""
+    waited = sa.or_(HELD.c.status == Status.UNKNOWN.value, HELD.c.code == OUTSIDE_HOURS)
+    outside = (SENDS.c.run_id == run_id, SENDS.c.status == Status.SKIPPED.value, SENDS.c.code == OUTSIDE_HOURS)
     with state.begin() as connection:
-        connection.execute(sa.delete(HELD).where(*waited))
+        connection.execute(sa.delete(HELD).where(HELD.c.run_id == run_id, waited))
+        connection.execute(sa.update(SENDS).where(*outside).values(status=Status.NOT_ATTEMPTED.value))
 
 
 def reopen_steps(state: sa.Engine, run_id: str) -> None:
@@ -237,6 +243,12 @@ def requests_of(state: sa.Engine, run_id: str, source: int, row: int) -> list[Re
         return [Request(*values) for values in found]
 
 
+def has_sent(state: sa.Engine, account: str) -> bool:
+    """Whether anything was ever sent to this account."""
+    with state.connect() as connection:
+        return connection.execute(sa.select(SENDS.c.seq).where(SENDS.c.account == account).limit(1)).first() is not None
+
+
 def entries(state: sa.Engine, run_id: str | None, keys: Sequence[str]) -> dict[str, list[Entry]]:
     """What runs did with each of `keys`, oldest first; keys that none knows are left out.
 
@@ -274,6 +286,8 @@ def _entries(
 
 def marks_key(state: sa.Engine) -> bytes:
     """The key under which this database keeps its marks; made where there is none yet."""
+    if known := marks(state)[0]:
+        return known
     new = {"id": 1, "key": secrets.token_bytes(32)}
     with state.begin() as connection:
         connection.execute(sa.insert(MARKS_KEY).prefix_with("OR IGNORE").values(new))
@@ -292,6 +306,49 @@ def marks(state: sa.Engine) -> tuple[bytes, frozenset[bytes]]:
     with state.connect() as connection:
         key = connection.execute(sa.select(MARKS_KEY.c.key)).scalar()
         return key or b"", frozenset(connection.execute(sa.select(MARKS.c.hash)).scalars())
+
+
+class DoNotCall:
+    """The numbers that calls of an account have put on do-not-call, as they are known whenever it is asked.
+
+    Other processes add to them. Its connection is its own, for any thread.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, account: str, key: bytes) -> None:
+        self._connection, self._account, self._key = connection, account, key
+        self._one_at_a_time = threading.Lock()
+
+    def among(self, phones: Iterable[str]) -> set[str]:
+        """Which of these phones are among them."""
+        if not self._asked("SELECT 1 FROM do_not_call WHERE account = ? LIMIT 1"):
+            return set()
+        by_hash = {statedb.hashed(phone, self._key): phone for phone in phones if phone}
+        hashes = list(by_hash)
+        found: set[str] = set()
+        for start in range(0, len(hashes), _KEYS_AT_ONCE):
+            some = hashes[start : start + _KEYS_AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            known = self._asked(f"SELECT hash FROM do_not_call WHERE account = ? AND hash IN ({marks})", *some)  # noqa: S608 marks alone
+            found.update(by_hash[hash_] for (hash_,) in known)
+        return found
+
+    def _asked(self, query: str, *hashes: bytes) -> list[tuple[Any, ...]]:
+        with self._one_at_a_time:
+            return self._connection.execute(query, (self._account, *hashes)).fetchall()
+
+
+@contextmanager
+def do_not_call(state: sa.Engine, account: str) -> Iterator[DoNotCall]:
+    """The numbers of this account. Raises sqlite3.Error where the database can't be read."""
+    key = marks_key(state)
+    raw = state.raw_connection()
+    connection = raw.driver_connection
+    assert isinstance(connection, sqlite3.Connection)
+    connection.isolation_level = None  # each question sees what is known by then
+    try:
+        yield DoNotCall(connection, account, key)
+    finally:
+        raw.close()
 
 
 def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> tuple[pa.Table, pa.Table]:

@@ -221,19 +221,29 @@ def _needing(report: pa.Table) -> pa.ChunkedArray:
 def needs_mending(part: pa.Table, report: pa.Table, columns: Mapping[str, str]) -> pa.Table:
     """The rows that a person must mend: row, status, what is wrong in words, and the source's own cells.
 
-    `columns` says from which column of the source a field came: that is the name its user knows.
+    `columns` says from which column of the source a field came: that is the name its user knows. `marks` say the same
+    of single cells: list<struct<column, told>>.
     """
     mask = _needing(report)
     problems, messages = (report.filter(mask)[name].to_pylist() for name in ("problems", "message"))
     told = [_in_words(p, m, columns) for p, m in zip(problems, messages, strict=True)]
     cells = [name for name in part.column_names if name == "ragged" or name.startswith("cell_")]
     chosen = part.filter(mask).select(["row", *cells]).append_column("status", report["status"].filter(mask))
-    return chosen.append_column("problems", pa.array(told, pa.string()))
+    marks = pa.array([_marks(p, columns) for p in problems], MARKS)
+    return chosen.append_column("problems", pa.array(told, pa.string())).append_column("marks", marks)
+
+
+MARKS = pa.list_(pa.struct([("column", pa.string()), ("told", pa.string())]))
+
+
+def _marks(problems: Sequence[dict[str, str]], columns: Mapping[str, str]) -> list[dict[str, str]]:
+    found = [p for p in problems if p["field"] in columns]
+    return [{"column": columns[p["field"]], "told": told_of(p["field"], p["message"])} for p in found]
 
 
 def _in_words(problems: Sequence[dict[str, str]], message: str | None, columns: Mapping[str, str]) -> str:
     told = [told_of(columns.get(p["field"], p["field"]), p["message"]) for p in problems]
-    return "; ".join(told) or message or ""
+    return "; ".join(text.removesuffix(".") for text in told) or message or ""
 
 
 def told_of(name: str, message: str) -> str:

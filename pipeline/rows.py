@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow.csv as pv
 
 from pipeline import csvscan, decode, parquet, workbook
 from pipeline.decode import Encoding
+from pipeline.header import Ours
 from pipeline.model import InputError
 
 DISAGREE = "its quotes can be read in more than one way; open it in Excel and save it as .xlsx, or as CSV"
@@ -42,7 +43,7 @@ class Layout:
     block_bytes: int  # at least as long as the longest record
     spool: Path | None = None  # an Excel sheet as text, made by inspect; its owner removes it after the last read
     records: parquet.Records | None = None  # of a Parquet file
-    row_position: int | None = None  # of a rejected file of ours: where the rows' earlier numbers are
+    ours: Ours | None = None  # of a rejected file of ours: where it has what
     pads_short: bool = False  # a record with too few cells gets empty ones at its end
 
 
@@ -158,16 +159,22 @@ def _without_blank(batch: Batch) -> Batch:
 def _padded(layout: Layout, batch: Batch) -> Batch:
     """The batch with its short records among those that fit, where the layout pads them."""
     short = [row for row in batch.ragged if len(row.cells) < layout.width] if layout.pads_short else []
-    if not short:
+    return fitted(batch, short)._replace(padded=tuple(row.row for row in short))
+
+
+def fitted(batch: Batch, records: Sequence[RaggedRow]) -> Batch:
+    """The batch with these of its ragged records among those that fit: cut, or with empty cells at their end."""
+    if not records:
         return batch
-    numbers = tuple(row.row for row in short)
-    columns = zip(*(row.cells + ("",) * (layout.width - len(row.cells)) for row in short), strict=True)
-    added = pa.record_batch([pa.array(column, pa.string()) for column in columns], names=_names(layout.width))
-    rows = np.concatenate([batch.rows, np.array(numbers, dtype=np.int64)])
+    width, numbers = batch.table.num_columns, np.array([record.row for record in records], dtype=np.int64)
+    columns = zip(*((*record.cells, *[""] * width)[:width] for record in records), strict=True)
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    added = pa.record_batch(arrays, names=batch.table.schema.names)
+    rows = np.concatenate([batch.rows, numbers])
     order = np.argsort(rows)
     table = pa.concat_batches([batch.table, added]).take(pa.array(order))
-    ragged = tuple(row for row in batch.ragged if len(row.cells) > layout.width)
-    return Batch(rows[order], table, ragged, batch.blank, numbers)
+    taken = set(numbers.tolist())
+    return Batch(rows[order], table, tuple(row for row in batch.ragged if row.row not in taken), batch.blank)
 
 
 def _names(width: int) -> list[str]:

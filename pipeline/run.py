@@ -13,36 +13,51 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-import numpy.typing as npt
 import sqlalchemy as sa
 
-from pipeline import after, ending, following, people, records, sending, settings, signals, stages, statedb
+from pipeline import (
+    after,
+    checking,
+    ending,
+    following,
+    outgoing,
+    people,
+    records,
+    sending,
+    settings,
+    signals,
+    stages,
+    statedb,
+)
 from pipeline.after import Loaded, Step
+from pipeline.checking import Findings
+from pipeline.checkup import Checkup
 from pipeline.ending import Ending, Reported
 from pipeline.folder import RunFolder
 from pipeline.job import Job, StepEnd, Summary, World
 from pipeline.model import JournalError, Status
 from pipeline.outgoing import Choice, Outgoing
-from pipeline.people import Barred, Marks
+from pipeline.records import DoNotCall
 from pipeline.sending import Access, Sent
 from pipeline.signals import Signals
-from schemas.spec import Effect, Operation
+from pipeline.suppress import Suppressed
 
 
-def check(job: Job, world: World) -> Summary:
-    """Validates every row and sends none; needs no credentials.
+def check(job: Job, world: World) -> tuple[Summary, Findings]:
+    """Validates every row and sends none; needs no credentials. Gives also what was found, and what a load would do.
 
     Raises UserError or InputError where the job or its files can't be used.
     """
     started = time.monotonic()
     with signals.listening(), stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
-        barred = Barred(people.suppressed(job.mapping.policy, job.mapping_path.parent, run.spool))
-        stages.prepare(job, world, run, sources)
-        told = Ending(Status.VALID, barred=barred)
-        reported = ending.write_report(run, told)
-        return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping))
+        with checking.outlook(job, world, run) as ahead:
+            repeats, checkup = stages.prepare(job, world, run, sources), Checkup()
+            told = Ending(Status.VALID, held=ahead.held)
+            reported = ending.write_report(run, told, checkup.look)
+        told = replace(told, notes=ahead.notes())
+        found = checking.findings(ahead, checkup, [src.plan for src in sources], repeats)
+        return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping)), found
 
 
 def load(job: Job, world: World) -> Summary:
@@ -64,8 +79,8 @@ def opened(job: Job, world: World) -> Iterator[Line]:
     state, started = statedb.engine(job.settings.state), time.monotonic()
     access = Access(credentials, world.transport())
     try:
-        with signals.listening() as heard:
-            yield Line(job, world, heard, state, access, started)
+        with signals.listening() as heard, records.do_not_call(state, job.scope) as listed:
+            yield Line(job, world, heard, state, access, listed, started)
     except (sa.exc.DBAPIError, sqlite3.Error) as error:  # a disk that is full by now, or may not be written
         reason = getattr(error, "orig", error)
         raise JournalError(f"--state {state.url.render_as_string()}: can't be used: {reason}") from None
@@ -80,6 +95,7 @@ class Line:
     heard: Signals
     state: sa.Engine
     access: Access
+    listed: DoNotCall
     started: float
 
     @contextmanager
@@ -94,33 +110,31 @@ class Line:
     def load(self, run: RunFolder) -> Summary:
         """The whole line, from the source to the summary."""
         sources = stages.inspect(self.job, self.world, run)
-        barred = self.barred(run)
+        suppressed = self.suppressed(run)
         stages.prepare(self.job, self.world, run, sources)
-        return self.deliver(run, barred)
+        return self.deliver(run, suppressed)
 
-    def barred(self, run: RunFolder) -> Barred:
-        """Who must not be contacted by the rows."""
-        numbers = people.suppressed(self.job.mapping.policy, self.job.mapping_path.parent, run.spool)
-        return self._barring(numbers, self.job.operation)
-
-    def _barring(self, numbers: npt.NDArray[np.int64], operation: Operation) -> Barred:
-        """Who must not be contacted by an operation. Whoever was forgotten may be looked up, and that is all."""
-        if operation.effect is Effect.READ:
-            return Barred(numbers)
-        return Barred(numbers, Marks(*records.marks(self.state)))
+    def suppressed(self, run: RunFolder) -> Suppressed:
+        """The numbers of the suppress files, as they are now."""
+        return stages.suppressed(self.job, self.world, run)
 
     def deliver(
-        self, run: RunFolder, barred: Barred, choice: Choice = Choice.ALL, *, may_resend: bool = True
+        self, run: RunFolder, suppressed: Suppressed, choice: Choice = Choice.ALL, *, may_resend: bool = True
     ) -> Summary:
         """Sends the rows that are to go, makes the run's report, and takes the steps that follow."""
         job, world = self.job, self.world
-        rows = Outgoing(job, run, self.state, barred, self._left(run, choice), choice, self._as_of(run), may_resend)
+        barring = partial(outgoing.barred, self.state, self.listed, suppressed.numbers)
+        left, as_of = self._left(run, choice), self._as_of(run)
+        curfew = people.curfew(job.operation, job.mapping.policy, world.now)
+        barred = barring(job.operation)
+        rows = Outgoing(job, run, self.state, barred, left, choice, as_of, may_resend, curfew=curfew)
         tally = rows.tally()
-        steps = after.steps(rows, partial(self._barring, barred.numbers))
+        steps = after.steps(rows, barring, world.now)
         contacts = sum(step.contacts for step in steps)
         people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send, contacts)
         self.heard.hold()
-        notes = [*tally.notes(), *settings.warnings(job.settings, job.operation.vendor)]
+        notes = [*suppressed.told(), *tally.notes(), *(curfew.notes(tally.waiting) if curfew else ())]
+        notes += settings.warnings(job.settings, job.operation.vendor)
         world.progress.sending(tally.to_send, job.target, notes)
         sent = sending.send(rows, world, self.heard, self.access)
         told = Ending(Status.NOT_ATTEMPTED, self.state, sent, notes=notes)

@@ -49,14 +49,14 @@ def _headless(path: Path, options: SourceOptions, spool: Path) -> Sample | None:
         inspection = source.inspect(path, without, spool)
     except InputError:
         return None
-    first = next(source.read(inspection, without)).frame.iloc[:1]
+    first = next(source.read(inspection)).frame.iloc[:1]
     return _sampled(inspection, without) if is_of_a_lead(first.to_numpy().ravel().tolist()) else None
 
 
 def _sampled(inspection: Inspection, options: SourceOptions) -> Sample:
     """Of every chunk its first rows, the more the longer it is: repeats are beside each other."""
     parts = []
-    for chunk in source.read(inspection, options):
+    for chunk in source.read(inspection):
         count = -(-ROWS * len(chunk.frame) // max(inspection.rows, 1))
         parts.append(chunk.frame.iloc[:count])
     frames = [pa.chunked_array([cells(part, name) for part in parts]) for name in inspection.columns]

@@ -53,6 +53,7 @@ _NEXT = {
     "rejected": "mend the rows in {rejected} and load that file",
     "failed/false_ok": "the vendor said OK and stored nothing; once you know why: leads retry {run_id} --only failed",
     "accepted/stored_differently": "see what is stored otherwise: leads explain {run_id} --row N, and mend the mapping",
+    "skipped/outside_hours": "when it is open there: leads resume {run_id}, or load the file again",
     "skipped/several_matches": "see which leads: leads explain {run_id} --row N; or load the file with --update-all",
     "unknown": "leads reconcile {run_id}",
     "failed": "once the cause is gone: leads retry {run_id} --only failed",
@@ -201,7 +202,7 @@ def result(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return
-    out = _Console(highlight=False, emoji=False)
+    out = console()
     for note in summary["notes"]:
         out.print(f"note: {note}", markup=False, style="dim")
     out.print(_counts_table(summary))
@@ -440,6 +441,11 @@ def _check_lines(check: Check) -> Table:
     if check.next:
         grid.add_row("", "", Text(f"next: {check.next}", "bold"))
     return grid
+
+
+def console() -> Console:
+    """A console for text as it is: nothing in it is markup."""
+    return _Console(highlight=False, markup=False, emoji=False)
 
 
 def wide() -> Console:

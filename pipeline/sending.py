@@ -15,6 +15,7 @@ from pipeline.composed import Steps
 from pipeline.delivery import Endpoint, micros
 from pipeline.delivery import World as SendingWorld
 from pipeline.job import Job, World
+from pipeline.journal import Marking
 from pipeline.model import Status
 from pipeline.outgoing import Choice, Outgoing
 from pipeline.pace import ErrorLimit, Halt, Watch
@@ -55,7 +56,7 @@ def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
     rows.run.log("sending", target=settings.url(rows.job.settings, rows.job.operation))
 
     async def sending() -> Sent:
-        with journal.open_journal(rows.state, scope) as written:
+        with journal.open_journal(rows.state, scope, _marking(rows)) as written:
             async with access.transport:
                 return await _Passes(rows, world, heard, access, written).run()
 
@@ -74,12 +75,20 @@ def send_step(row: Outgoing, world: World, heard: Signals, access: Access) -> in
     row.run.log("step", target=settings.url(row.job.settings, row.job.operation))
 
     async def sending() -> Pushed:
-        with journal.open_journal(row.state, scope) as written:
+        with journal.open_journal(row.state, scope, _marking(row)) as written:
             async with access.transport:
                 return await _Passes(row, world, heard, access, written, settled=lambda _: None).row()
 
     with asyncio.Runner(loop_factory=world.new_loop) as runner:
         return runner.run(sending()).signal
+
+
+def _marking(rows: Outgoing) -> Marking | None:
+    """Whether what the rows do to the vendor's list of who must not be called holds for us as well."""
+    operation = rows.job.operation
+    if not (operation.protects_people or operation.frees_people):
+        return None
+    return Marking(records.marks_key(rows.state), forbids=operation.protects_people)
 
 
 class _Passes:
@@ -139,7 +148,7 @@ class _Passes:
         job = self._rows.job
         search = self._search()
         pushing = push.Push(
-            self._endpoint(job.operation, retries.follows(job.operation, *_duplicates(job))),
+            replace(self._endpoint(job.operation, retries.follows(job.operation, *_duplicates(job))), bars=rows.bar),
             search if job.lookup else None,
             self._journal,
             limits=_limits(job),

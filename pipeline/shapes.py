@@ -34,7 +34,9 @@ _PATTERNS = MappingProxyType(
         Shape.PERSON: re.compile(r"(?=.*[^\W\d_])[^@:]{1,100}"),
     }
 )
-_NO_SUCH_THING = frozenset({"bad_phone", "bad_state", "bad_zip", "bad_date", "cell_error"})
+_NO_SUCH_THING = frozenset(
+    {"bad_phone", "bad_state", "state_region", "bad_zip", "zip_region", "bad_date", "cell_error"}
+)
 _UNIQUE = 0.95  # of ids, but for a person who is there twice
 _DAY_AND_MONTH = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2[0-9]{2,4}\b.*")
 _TEN_DIGITS = re.compile("[0-9]{10}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import mmap
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from pipeline.model import InputError
 
 SNIFF_BYTES = 64 << 10
+
+OUR_KEYWORD = "leads-rejected"  # among a workbook's properties: its text is as the source had it, without guards
 
 _PARQUET = b"PAR1"
 _OLE2 = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -111,3 +114,12 @@ def _has_entry(content: mmap.mmap, name: str) -> bool:
     while at >= 0 and at % _OLE_ENTRY_BYTES:
         at = content.find(entry, at + 1)
     return at >= 0
+
+
+def is_our_workbook(path: Path) -> bool:
+    """Whether an .xlsx is one that this tool wrote, by a keyword that spreadsheets keep; what is damaged is not."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("docProps/core.xml") as properties:
+            return OUR_KEYWORD.encode() in properties.read(SNIFF_BYTES)
+    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, EOFError, zlib.error):
+        return False

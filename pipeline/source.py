@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,11 +29,12 @@ from pipeline import csvscan, decode, parquet, unpack, workbook
 from pipeline.csvscan import Record, Scanner, Structure
 from pipeline.decode import Encoding, UndecodableError
 from pipeline.files import plain
-from pipeline.header import REJECTED_COLUMNS, Header, find_header
+from pipeline.header import REJECTED_COLUMNS, Header, Wanted, find_header, our_delimiter
 from pipeline.model import InputError, UserError
-from pipeline.rows import DISAGREE, Batch, Layout, RaggedRow, batches, is_blank
+from pipeline.reloaded import batches
+from pipeline.rows import DISAGREE, Batch, Layout, RaggedRow, is_blank
 from pipeline.settings import MAX_FILE_SIZE
-from pipeline.sniff import SNIFF_BYTES
+from pipeline.sniff import SNIFF_BYTES, is_our_workbook
 from pipeline.unpack import Content
 
 __all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOptions", "inspect", "read"]
@@ -52,19 +53,19 @@ class SourceOptions:
     """What the user says about a file; None: found out.
 
     `header_row` counts as the user does, 0 means no header: columns are then named "1", "2", ….
-    A cell that, trimmed, is one of `null_tokens` becomes "". Columns that the file names alike are told apart where
-    one of them is among `picked`: `Phone[2]` is the second named `Phone`. With `pad_short`, a row of a CSV file that
-    has too few cells gets empty ones at its end. Of a Parquet file, `where` is a DuckDB expression for the rows that
-    are read, and `beside` has columns that belong to its rows. `member` is the file meant in an archive, `called` what
-    the user calls a file that is not known by its path, `most_bytes` what it may have unpacked; one that `is_whole` is
-    written by nobody any more.
+    Columns that the file names alike are told apart where one of them is among `picked`: `Phone[2]` is the second named
+    `Phone`. With `pad_short`, a row of a CSV file that has too few cells gets empty ones at its end. Of a Parquet file,
+    `where` is a DuckDB expression for the rows that are read, and `beside` has columns that belong to its rows.
+    `member` is the file meant in an archive, `called` what the user calls a file that is not known by its path,
+    `most_bytes` what it may have unpacked; one that `is_whole` is written by nobody any more. A rejected file of ours
+    is found to be one, and how it is written: its user may have saved it otherwise than their list. One that was
+    `mended` is known to be one even where our columns are gone, and, if it is `raw`, to have no guards before formulas.
     """
 
     sheet: str | None = None
     header_row: int | None = None
     delimiter: str | None = None
     encoding: str | None = None
-    null_tokens: tuple[str, ...] = ()
     picked: frozenset[str] = frozenset()
     pad_short: bool = False
     where: str | None = None
@@ -73,14 +74,17 @@ class SourceOptions:
     called: str | None = None
     most_bytes: int = MAX_FILE_SIZE
     is_whole: bool = False
+    mended: bool = False
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """The reading decisions for one file.
 
-    `encoding_how` is `bom`, `utf-8`, `detected` or `given`; encoding and delimiter are "" unless it is CSV. `columns`
-    are the frame's columns; `headings` are as in the file, stripped. `rows` are the records that `read` yields,
+    `encoding_how` is `bom`, `utf-8`, `detected` or `given`; encoding, delimiter and `newline`, which ends the first
+    record, are "" unless it is CSV. `columns` are the frame's columns, `header` all cells of the header as in the file,
+    blank ones too, and `places` where among them the columns are. `rows` are the records that `read` yields,
     `ragged_rows` and `padded_rows` among them; `blank_rows` are dropped. `first_row` is the number of the record below
     the header, `last_row` that of the last one that is not blank. `left_out` are the records for which `where` does
     not hold. `containers` are what the list was in (gzip, bz2, zstd, zip), the outermost first, `member` its name in
@@ -99,11 +103,13 @@ class Inspection:
     encoding: str
     encoding_how: str
     delimiter: str
+    newline: str
     sheet: str | None
     sheets: tuple[str, ...]
     header_row: int
     columns: tuple[str, ...]
-    headings: tuple[str, ...]
+    header: tuple[str, ...]
+    places: tuple[int, ...]
     first_row: int
     last_row: int
     rows: int
@@ -118,7 +124,7 @@ class Inspection:
     def as_json(self) -> dict[str, Any]:
         """All that a manifest keeps, in types that JSON knows."""
         record = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("layout", "called")}
-        several = ("columns", "headings", "containers", "sheets", "notes")
+        several = ("columns", "header", "places", "containers", "sheets", "notes")
         return record | {key: list(record[key]) for key in several} | {"path": str(self.path)}
 
 
@@ -161,7 +167,7 @@ def inspect(
         return _inspection(_File(path, called, look, content), inspected, options)
 
 
-def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
+def read(inspection: Inspection) -> Iterator[Chunk]:
     """Pass two: every row that inspect counted, in order, some 1 MiB or 20,000 rows at a time.
 
     Raises InputError where the file is not the one inspected, and where other rows come than were counted.
@@ -172,7 +178,7 @@ def read(inspection: Inspection, options: SourceOptions) -> Iterator[Chunk]:
         for batch in batches(inspection.layout):
             counts.add(batch)
             if len(batch.rows) or batch.ragged:
-                yield _chunk(batch, inspection, options)
+                yield _chunk(batch, inspection)
         _refuse_changed(inspection)
         _refuse_differing(counts, inspection)
 
@@ -263,6 +269,7 @@ class _Inspected(NamedTuple):
     sha256: str
     notes: tuple[str, ...]
     sheet: workbook.Sheet | None = None
+    newline: str = ""
 
 
 def _inspected(content: Content, options: SourceOptions, spool_dir: Path) -> _Inspected:
@@ -287,6 +294,7 @@ class _File(NamedTuple):
 
 def _inspection(file: _File, inspected: _Inspected, options: SourceOptions) -> Inspection:
     header, layout, counts, sheet = inspected.header, inspected.layout, inspected.counts, inspected.sheet
+    cells, places = header.source_cells
     return Inspection(
         path=file.path,
         called=file.called,
@@ -300,11 +308,13 @@ def _inspection(file: _File, inspected: _Inspected, options: SourceOptions) -> I
         encoding=layout.encoding.name,
         encoding_how=layout.encoding.how,
         delimiter=layout.delimiter,
+        newline=inspected.newline,
         sheet=sheet.name if sheet else None,
         sheets=sheet.sheets if sheet else (),
         header_row=header.row,
         columns=header.names,
-        headings=header.headings,
+        header=cells,
+        places=places,
         first_row=layout.first_row,
         last_row=counts.last_row,
         rows=counts.rows,
@@ -336,7 +346,9 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
     """The header, and the place after it."""
     if not head:
         raise InputError(f"the first record has no end within {_HEAD_BYTES:,} bytes; is this a list?")
-    header = find_header(head, options.header_row, first_column, options.picked)
+    given = None if options.mended else options.header_row
+    wanted = Wanted(given, options.picked, options.mended, not options.raw)
+    header = find_header(head, wanted, first_column)
     if header.width > _MAX_COLUMNS:
         raise InputError(f"it has {header.width:,} columns, and a list has at most {_MAX_COLUMNS:,}; set delimiter")
     if not header.row:
@@ -349,19 +361,45 @@ def _placed(head: Sequence[Record], options: SourceOptions, first_column: int = 
 
 
 def _inspect_csv(path: Path, options: SourceOptions) -> _Inspected:
-    encoding = decode.first_choice(_head(path), options.encoding)
+    ours = _our_delimiter(path, options)
+    is_ours = options.mended or ours is not None
+    if is_ours:
+        options = replace(options, mended=True, delimiter=ours)
+    encoding = decode.first_choice(_head(path), None if is_ours else options.encoding)
     _refuse_contradiction(path, encoding)
     try:
         return _inspect_as(path, options, encoding)
     except UndecodableError as error:
         if encoding.how != "utf-8":
             raise InputError(f"{error}; set encoding to the right one, or save the file as UTF-8") from None
-    with path.open("rb") as file:
-        detected = decode.detect(file)
+    detected = _second_choice(path, options.encoding if is_ours else None)
     try:
         return _inspect_as(path, options, detected)
     except UndecodableError as error:
         raise InputError(f"{error}, and not UTF-8; set encoding, or save the file as UTF-8") from None
+
+
+def _second_choice(path: Path, given: str | None) -> Encoding:
+    """The encoding of a file that is not UTF-8: of a rejected file the one given for its list if it can be, or a guess.
+
+    Our own columns are in it as ASCII has them.
+    """
+    if given is not None:
+        chosen = decode.first_choice(_head(path), given)
+        if REJECTED_COLUMNS[0].encode(chosen.name) == REJECTED_COLUMNS[0].encode():
+            return chosen
+    with path.open("rb") as file:
+        return decode.detect(file)
+
+
+def _our_delimiter(path: Path, options: SourceOptions) -> str | None:
+    """The delimiter of a rejected file of ours; None for any other file."""
+    with path.open("rb") as file:
+        raw = file.read(_HEAD_BYTES)
+    encoding = decode.first_choice(raw[:SNIFF_BYTES], None)
+    body = raw[encoding.bom_bytes :]  # what is not UTF-16 or 32 has its signs where ASCII does
+    text = body if encoding.is_utf8 else body.decode(encoding.name, "replace").encode()
+    return our_delimiter(text, options.delimiter, whole=len(raw) < _HEAD_BYTES)
 
 
 def _refuse_contradiction(path: Path, encoding: Encoding) -> None:
@@ -392,11 +430,11 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
         delimiter=delimiter,
         width=header.width,
         positions=header.positions,
-        row_position=header.row_position,
+        ours=header.ours,
         first_row=first.row,
         start_byte=first.start_byte,
         block_bytes=_block_bytes(structure, header.width),
-        pads_short=options.pad_short and not header.rejected,  # there, our own columns stand at a short row's end
+        pads_short=options.pad_short and header.ours is None,
     )
     counts = _Counts(header)
     if structure.records >= first.row:  # of nothing, pyarrow would say that it is invalid
@@ -406,7 +444,15 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
     _refuse_cut_off(counts, structure)
     _refuse_split_column(counts, header, options)
     _refuse_useless(counts, header)
-    return _Inspected(header, layout, counts, sha256, _encoding_notes(encoding))
+    newline = _newline(head, delimiter, start)
+    return _Inspected(header, layout, counts, sha256, _encoding_notes(encoding), newline=newline)
+
+
+def _newline(head: bytes, delimiter: str, start: int) -> str:
+    """What ends the first record; what most programs write where nothing does."""
+    record = next(csvscan.records(head, delimiter, start=start))
+    ends = (end for end in ("\r\n", "\n", "\r") if head[: record.end].endswith(end.encode()))
+    return next(ends, "\r\n")
 
 
 def _text_head(path: Path, encoding: Encoding) -> tuple[bytes, bool]:
@@ -490,6 +536,7 @@ def _inspect_workbook(path: Path, kind: str, options: SourceOptions, spool_dir: 
 def _inspect_sheet(path: Path, options: SourceOptions, sheet: workbook.Sheet, spool: Path) -> _Inspected:
     if not sheet.rows:
         raise InputError(f"sheet {sheet.name!r} holds no rows; set sheet to another, or export the list again")
+    options = replace(options, raw=options.raw or is_our_workbook(path))
     header, first = _placed(_sheet_head(spool, options), options, sheet.first_column)
     layout = Layout(
         path=path,
@@ -497,7 +544,7 @@ def _inspect_sheet(path: Path, options: SourceOptions, sheet: workbook.Sheet, sp
         delimiter="",
         width=header.width,
         positions=header.positions,
-        row_position=header.row_position,
+        ours=header.ours,
         first_row=first.row,
         start_byte=0,
         block_bytes=0,
@@ -598,7 +645,10 @@ class _Counts:
             self.ends_short = batch.padded[-1:] == (self.last_row,)
         if batch.ragged and batch.ragged[-1].row > self.last_row:
             self.last_row = batch.ragged[-1].row
-            self.ends_short = self._header is not None and len(batch.ragged[-1].cells) < self._header.width
+            self.ends_short = self._is_short(batch.ragged[-1])
+
+    def _is_short(self, row: RaggedRow) -> bool:
+        return self._header is not None and self._header.ours is None and len(row.cells) < self._header.width
 
 
 def _refuse_unnamed(header: Header, batch: Batch) -> None:
@@ -626,7 +676,7 @@ def _repeats(header: Header, batch: Batch) -> list[int]:
 def _refuse_useless(counts: _Counts, header: Header) -> None:
     if not counts.rows:
         raise InputError(f"it has no rows below the header (row {header.row}); export it again")
-    if counts.ragged * 2 > counts.rows and not header.rejected:  # a rejected file may be all ragged rows
+    if counts.ragged * 2 > counts.rows and header.ours is None:  # a rejected file may be all ragged rows
         width, rows = counts.widths.most_common(1)[0]
         pad = '; if only cells at the end are missing, set short_rows = "pad"' if width < header.width else ""
         raise InputError(
@@ -641,17 +691,10 @@ def _refuse_differing(counts: _Counts, inspection: Inspection) -> None:
         raise InputError(f"{counts.rows} rows were read where {inspection.rows} were counted; start again")
 
 
-def _chunk(batch: Batch, inspection: Inspection, options: SourceOptions) -> Chunk:
-    cells = [_emptied(batch.table.column(position), options.null_tokens) for position in inspection.layout.positions]
+def _chunk(batch: Batch, inspection: Inspection) -> Chunk:
+    cells = [batch.table.column(position) for position in inspection.layout.positions]
     arrays = map(pd.arrays.ArrowExtensionArray, cells)
     frame = pd.DataFrame(dict(zip(inspection.columns, arrays, strict=True)), index=pd.Index(batch.rows, name="row"))
-    at = inspection.layout.row_position
+    ours = inspection.layout.ours
+    at = ours.row if ours else None
     return Chunk(frame, batch.ragged, None if at is None else batch.table.column(at))
-
-
-def _emptied(column: pa.Array, null_tokens: tuple[str, ...]) -> pa.Array:
-    """The column with "" for cells that say nothing."""
-    if not null_tokens:
-        return column
-    nothing = pc.is_in(pc.utf8_trim_whitespace(column), value_set=pa.array(null_tokens, pa.string()))
-    return pc.if_else(nothing, "", column)

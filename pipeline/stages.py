@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,10 +20,23 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline import after, earlier, fetch, folder, lock, mapping, records, report, settings, source, statedb
+from pipeline import (
+    after,
+    earlier,
+    fetch,
+    folder,
+    lock,
+    mapping,
+    records,
+    report,
+    settings,
+    source,
+    statedb,
+    suppress,
+)
 from pipeline import prepare as preparing
 from pipeline.advice import Advice
-from pipeline.clean import CLEANERS_VERSION, CleanOptions
+from pipeline.clean import CLEANERS_VERSION
 from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
@@ -34,7 +47,8 @@ from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk, SourceOptions
-from pipeline.validate import Validator
+from pipeline.suppress import Suppressed
+from pipeline.validate import Validator, refused_constants
 from pipeline.wire import check_base_url
 
 
@@ -96,14 +110,20 @@ def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
         raise UserError("--encoding: no file of this run is text; leave it out")
 
 
-def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> None:
-    """Pass two: every row read, mapped, cleaned, validated and written into a part."""
-    target = _target(job)
+def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> Repeats:
+    """Pass two: every row read, mapped, cleaned, validated and written into a part.
+
+    Gives which of the valid rows share a phone or identifier, by their places.
+    """
+    target, names = _target(job), [record["name"] for record in _source_records(sources)]
+    options = job.mapping.clean_options(_moment(run))
     seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
-    for src in sources:
-        totals = preparing.totals(_validator(job, src), src.chunks(), totals)
     for number, src in enumerate(sources):
-        preparer = preparing.Preparer(_validator(job, src), target, seen, keys, bool(target.account), totals, advice)
+        totals = preparing.totals(Validator.of(src.plan, options), src.chunks(), totals, number)
+    for number, src in enumerate(sources):
+        preparer = preparing.Preparer(
+            Validator.of(src.plan, options), target, seen, keys, bool(target.account), totals, advice, number, names
+        )
         for part, chunk in enumerate(src.chunks()):
             table = _chosen(preparer.part(chunk), src)
             if table.num_rows:
@@ -111,6 +131,23 @@ def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -
                 world.progress.reading(table.num_rows)
     _note(run, list(advice.notes()))
     run.remove_spool()
+    return seen
+
+
+def _moment(run: RunFolder) -> datetime:
+    """The moment by which a run judges what is past: its manifest's, so that it can be told again."""
+    return datetime.fromisoformat(run.read_json("manifest.json")["started_at"])
+
+
+def suppressed(job: Job, world: World, run: RunFolder) -> Suppressed:
+    """The numbers of the suppress files as they are now. The manifest names the files that were read last.
+
+    Raises InputError where they protect nobody: they can't be read, hold no number, or are too old.
+    """
+    found = suppress.read(job.mapping.policy, job.mapping_path.parent, run.spool, world.now())
+    manifest = run.read_json("manifest.json")
+    run.write_json("manifest.json", manifest | {"suppress": [asdict(file) for file in found.files]})
+    return found
 
 
 def _note(run: RunFolder, notes: Sequence[str]) -> None:
@@ -141,12 +178,12 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
 def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
     path, found = located(given, run, number, job.settings.max_file_size)
     told = as_mapped(found, job.mapping, sheet=job.sheet, encoding=job.encoding)
-    options = replace(told, where=job.where)
+    options = replace(told, where=job.where, mended=job.mended is not None, raw=job.mended == "raw")
     inspection = source.inspect(path, options, run.spool)
     plan = _bound(job, inspection.columns)
     name = replace(given, member=inspection.member).name
     record = inspection.as_json() | {"name": name, "path": given.kept, "comes_once": given.comes_once}
-    return Source(record, plan, partial(source.read, inspection, options))
+    return Source(record, plan, partial(source.read, inspection))
 
 
 def located(given: GivenFile, run: RunFolder, number: int, most: int) -> tuple[Path, SourceOptions]:
@@ -173,14 +210,16 @@ def as_mapped(
         header_row=table.header_row,
         delimiter=table.delimiter,
         encoding=encoding or table.encoding,
-        null_tokens=tuple(table.null_tokens),
         picked=columns_named(mapping),
         pad_short=table.short_rows == "pad",
     )
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:
-    return mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
+    plan = mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
+    for field, message in refused_constants(plan, job.mapping.clean_options(None)):
+        raise UserError(f"mapping {job.mapping_path.name}: [fields] {report.told_of(field, message)}")
+    return plan
 
 
 def _of_cells(job: Job, cells: Mapping[str, str], now: datetime) -> Source:
@@ -215,11 +254,6 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
         chunks = partial(earlier.chunks, selection.run, number, record["columns"])
         sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, chunks, rows))
     return sources
-
-
-def _validator(job: Job, src: Source) -> Validator:
-    table = job.mapping.source
-    return Validator.of(src.plan, CleanOptions(date_order=table.date_order, regions=tuple(table.regions)))
 
 
 def _target(job: Job) -> Target:

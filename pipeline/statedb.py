@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -127,6 +129,19 @@ MARKS = sa.Table(
     sa.Column("hash", sa.LargeBinary, primary_key=True),
     sa.Column("at", sa.BigInteger, nullable=False),
 )
+# Numbers that calls of an account have put on do-not-call, under the same key: they outlive the runs that did it.
+DO_NOT_CALL = sa.Table(
+    "do_not_call",
+    _metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("hash", sa.LargeBinary, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+def hashed(phone: str, key: bytes) -> bytes:
+    """16 bytes that stand for a phone of ten digits, under the key of a state database."""
+    return hashlib.blake2b(phone.encode(), key=key, digest_size=16).digest()
 
 
 class BusyError(UserError):
@@ -137,6 +152,42 @@ class BusyError(UserError):
 
 def engine(url: str) -> sa.Engine:
     """The state database at an SQLAlchemy URL, made if missing. Raises UserError where it can't be used."""
+    parsed, path = _parsed(url)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args={"check_same_thread": False})
+        _make_tables(made)
+    except (OSError, sa.exc.DBAPIError) as error:
+        raise _unusable(parsed, error) from None
+    return made
+
+
+def reading(url: str) -> sa.Engine:
+    """The state database to be read and never written; where there is none, one that knows nothing.
+
+    It may be read while a run sends. Raises UserError where it can't be used.
+    """
+    parsed, path = _parsed(url)
+    if not path.exists():
+        return empty()
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    try:
+        made = sa.create_engine(parsed, poolclass=sa.NullPool, creator=lambda: sqlite3.connect(address, uri=True))
+        _check_tables(made)
+    except sa.exc.DBAPIError as error:
+        raise _unusable(parsed, error) from None
+    return made
+
+
+def empty() -> sa.Engine:
+    """A state database in memory that knows nothing."""
+    made = sa.create_engine("sqlite://")
+    _make_tables(made)
+    return made
+
+
+def _parsed(url: str) -> tuple[sa.URL, Path]:
+    """The URL and the file that it names."""
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
@@ -147,26 +198,37 @@ def engine(url: str) -> sa.Engine:
         raise UserError(
             f"--state {parsed.render_as_string()}: must be a file, or nothing would be known after a crash: sqlite:///state.db"
         )
-    try:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        made = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args={"check_same_thread": False})
-        _make_tables(made)
-    except (OSError, sa.exc.DBAPIError) as error:
-        reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        raise UserError(f"--state {parsed.render_as_string()}: can't be opened: {reason}") from None
-    return made
+    return parsed, Path(parsed.database)
+
+
+def _unusable(url: sa.URL, error: Exception) -> UserError:
+    reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    return UserError(f"--state {url.render_as_string()}: can't be opened: {reason}")
+
+
+def _check_tables(state: sa.Engine) -> None:
+    """Raises UserError where tables are missing, or another version of this tool has made them."""
+    with state.connect() as connection:
+        if not _tables(connection, state.url).issuperset(_metadata.tables):
+            raise UserError(f"--state {state.url.render_as_string()}: lacks tables; the next load makes them")
+
+
+def _tables(connection: sa.Connection, url: sa.URL) -> set[str]:
+    """The tables that are there. Raises UserError where another version of this tool has made them."""
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    tables = set(sa.inspect(connection).get_table_names())
+    if SENDS.name in tables and version != VERSION:
+        raise UserError(
+            f"--state {url.render_as_string()}: another version of this tool has made it "
+            f"(its tables are of version {version}, these are {VERSION}); name another with --state"
+        )
+    return tables
 
 
 def _make_tables(state: sa.Engine) -> None:
     """The tables that are not there yet. Raises UserError where another version of this tool has made the others."""
     with state.begin() as connection:
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-        tables = set(sa.inspect(connection).get_table_names())
-        if SENDS.name in tables and version != VERSION:
-            raise UserError(
-                f"--state {state.url.render_as_string()}: another version of this tool has made it "
-                f"(its tables are of version {version}, these are {VERSION}); name another with --state"
-            )
+        tables = _tables(connection, state.url)
         if not tables.issuperset(_metadata.tables):
             connection.exec_driver_sql("BEGIN IMMEDIATE")  # all of them or none: the driver would commit one by one
             _metadata.create_all(connection)

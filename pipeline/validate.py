@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from pipeline.clean import CLEANERS, CleanOptions, clean
-from pipeline.mapping import Assignment, Mapped, Plan, cells
+from pipeline.mapping import Assignment, Mapped, Plan, apply, cells
 from pipeline.model import PROBLEMS, REPAIRS
 from schemas.frames import frame_schema, max_length
 from schemas.spec import CLEARED
@@ -35,6 +35,16 @@ class Checked:
     valid: npt.NDArray[np.bool_]
 
 
+def refused_constants(plan: Plan, options: CleanOptions) -> list[tuple[str, str]]:
+    """(field, why) of each constant that can be valid in no row, whatever else the row holds."""
+    constants = tuple(one for one in plan.assignments if one.origin.value is not None and not _judged_by(one, plan))
+    row = pd.DataFrame(index=pd.Index([0], name="row"))
+    alone = replace(plan, assignments=constants)
+    problems = Validator.of(alone, options).check(apply(alone, row)).problems.to_pylist()
+    across = {rule.code for rule in plan.operation.rules}
+    return [(problem["field"], problem["message"]) for problem in problems if problem["rule"] not in across]
+
+
 @dataclass(frozen=True, slots=True)
 class Validator:
     """A plan with its pandera schema and cleaning options: validates chunk by chunk."""
@@ -51,7 +61,7 @@ class Validator:
     def check(self, mapped: Mapped) -> Checked:
         """The mapped chunk cleaned and checked: same rows, same index."""
         frame, repairs, problems = self._clean(mapped)
-        repairs.append(mapped.cleared)
+        repairs = [mapped.taken, *repairs, mapped.cleared]
         if self.plan.policy.overlong == "truncate":
             frame, cut = _truncate(self.plan, frame)
             repairs += cut
@@ -78,14 +88,22 @@ class Validator:
         return pd.DataFrame(columns, index=mapped.frame.index), repairs, problems
 
 
+def _judged_by(assignment: Assignment, plan: Plan) -> set[str]:
+    """The other fields that a field's cleaner looks at."""
+    known = plan.operation.by_name.get(assignment.field)
+    others = {other.field for other in CLEANERS[assignment.cleaner].beside} - {assignment.field}
+    return others | ({known.cleaner_when[0]} if known and known.cleaner_when else set())
+
+
 def _context_first(plan: Plan) -> list[Assignment]:
-    """Fields that others are judged by (the state for a ZIP, the search field for its value) come first."""
+    """Fields that others are judged by (the state for a ZIP, the ZIP for a callback's date) come first."""
+    by_field = {assignment.field: assignment for assignment in plan.assignments}
 
-    def looks_aside(assignment: Assignment) -> bool:
-        known = plan.operation.by_name.get(assignment.field)
-        return bool(CLEANERS[assignment.cleaner].beside or (known and known.cleaner_when))
+    def depth(assignment: Assignment) -> int:
+        """How many fields stand before it, one judged by the other."""
+        return max((1 + depth(by_field[name]) for name in _judged_by(assignment, plan) if name in by_field), default=0)
 
-    return sorted(plan.assignments, key=looks_aside)
+    return sorted(plan.assignments, key=depth)
 
 
 def _cleaners(
@@ -123,14 +141,15 @@ def _truncate(plan: Plan, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[pa.Ta
     repairs, columns = [], {}
     for name in plan.columns:
         limit = max_length(plan.operation, name, plan.lengths)
-        if limit is not None and _is_free_text(plan, name):
+        if limit is not None and is_free_text(plan, name):
             raw = pa.array(frame[name])
             columns[name] = pd.arrays.ArrowExtensionArray(pc.utf8_slice_codeunits(raw, 0, limit))
             repairs.append(_cuts(name, raw, pa.array(columns[name])))
     return frame.assign(**columns), repairs
 
 
-def _is_free_text(plan: Plan, name: str) -> bool:
+def is_free_text(plan: Plan, name: str) -> bool:
+    """Whether a field may be cut at its limit: it names nothing, and has no form that a cut would break."""
     known = plan.operation.by_name.get(name)
     return known is None or not (known.is_name or known.required or known.cleaner != "text")
 

@@ -58,7 +58,11 @@ _CALLBACK_DATE = r"(0[1-9]|1[0-2])/(0[1-9]|[12]\d|3[01])/\d{4} ([01]\d|2[0-3]):[
 # "Default field length"; an account may differ: [lengths] in the mapping.
 LEAD_FIELDS = (
     Field(
-        name="ClientId", max_length=50, is_name=True, doc="your own unique id: the one handle for finding a lead again"
+        name="ClientId",
+        max_length=50,
+        is_name=True,
+        cleaner="identifier",
+        doc="your own unique id: the one handle for finding a lead again",
     ),
     Field(name="FirstName", max_length=100),
     Field(name="LastName", max_length=100),
@@ -104,6 +108,7 @@ _SEARCH_FIELDS = (
         name="Identifier",
         required=True,
         stored=False,
+        cleaner="identifier",
         cleaner_when=("SearchField", MappingProxyType({"Phone": "us_phone"})),
         doc="the value looked up",
     ),
@@ -119,6 +124,7 @@ DIALING = MappingProxyType(
             MappingProxyType({"ImportOnly": "0", "timezone": "1"}),
             contacts=True,
             doc="dialed at once if the hour is right where the phone is",
+            heeds_hours=True,
         ),
         "immediate": Dialing(
             MappingProxyType({"ImportOnly": "0", "timezone": "0"}),
@@ -257,6 +263,7 @@ INSERT_LEAD = Operation(
             name="DuplicatesCheck",
             stored=False,
             choices=("0", "1", "2", "3"),
+            cleaner="whole_number",
             doc="0 same campaign (the default), 1 allow, 2 all campaigns, 3 campaign and subcampaign",
         ),
         Field(
@@ -298,6 +305,7 @@ INSERT_LEAD = Operation(
     custom=CUSTOM,
     dialing=DIALING,
     phone="PrimaryPhone",
+    place=("ZipCode", "State"),
     stores_again=("DuplicatesCheck", "1"),
     client_id="ClientId",
     duplicates_by="phone",
@@ -386,6 +394,7 @@ UPSERT_LEAD = Operation(
     custom=CUSTOM,
     dialing=DIALING,
     phone="PrimaryPhone",
+    place=("ZipCode", "State"),
     stores_again=INSERT_LEAD.stores_again,
     client_id="ClientId",
     not_in_key=frozenset({"Subcampaign", "ClientId"}),

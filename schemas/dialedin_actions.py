@@ -105,7 +105,7 @@ SEND_SMS = _TEXTS(
         _field(name="To", required=True, cleaner="us_phone", grade=Grade.C, doc="10 digits, who gets the text"),
         _field(name="Message", required=True, doc="no length is documented"),
         replace(_AGENT, required=False),
-        _field(name="LeadId", is_name=True, doc="the lead that the text is filed under"),
+        _field(name="LeadId", is_name=True, cleaner="identifier", doc="the lead that the text is filed under"),
     ),
     effect=Effect.CONTACT,
     # A second text annoys a person, and no search tells whether the first went out.
@@ -327,7 +327,13 @@ UPDATE_PRIORITY = _SKILLS(
         _field(name="Source", required=True, is_name=True, doc="DID source"),
         _field(name="Priority", is_name=True, doc="left as it is where empty"),
         # "In seconds": that they are whole is inferred.
-        _field(name="Delay", pattern="[0-9]+", grade=Grade.C, doc="whole seconds; left as it is where empty"),
+        _field(
+            name="Delay",
+            pattern="[0-9]+",
+            cleaner="whole_number",
+            grade=Grade.C,
+            doc="whole seconds; left as it is where empty",
+        ),
         _field(name="Active", choices=FLAG, cleaner="flag", doc="1 active, 0 disabled; left as it is where empty"),
     ),
     effect=Effect.WRITE,

@@ -79,9 +79,19 @@ _PARAMETERS = (
         cleaner="office_phone",
         doc="caller id of the second leg: a number registered or tracked in the account",
     ),
-    Field(name="type", choices=("1", "2"), doc="1 calls phone_to_call first (the default), 2 the list first"),
+    Field(
+        name="type",
+        choices=("1", "2"),
+        cleaner="whole_number",
+        doc="1 calls phone_to_call first (the default), 2 the list first",
+    ),
     Field(name="page", max_length=255, doc="the page the call comes from; in the Smart Click-to-Call Report"),
-    Field(name="no_answer_email", pattern=EMAIL, doc="name@host.tld; told if nobody on the list accepts; type=2 only"),
+    Field(
+        name="no_answer_email",
+        cleaner="email",
+        pattern=EMAIL,
+        doc="name@host.tld; told if nobody on the list accepts; type=2 only",
+    ),
     Field(
         name="no_answer_sms",
         cleaner="office_phone",
@@ -107,9 +117,15 @@ _EXPERIENCE = (
     Field(
         name="usr_findme_type",
         choices=("1", "2"),
+        cleaner="whole_number",
         doc="1 prompts as for an individual (the default), 2 as for a customer service hunt group",
     ),
-    Field(name="loop_count", number=Range(1, 5), doc="times to go through the list; 1 is the default"),
+    Field(
+        name="loop_count",
+        number=Range(1, 5),
+        cleaner="whole_number",
+        doc="times to go through the list; 1 is the default",
+    ),
     Field(name="randomize", choices=_FLAG, cleaner="flag", doc="1 shuffles the list; 0 is the default"),
     Field(name="record", choices=_FLAG, cleaner="flag", doc="1 records the call once connected; 0 is the default"),
     Field(
@@ -127,6 +143,7 @@ _EXPERIENCE = (
     Field(
         name="screen_method",
         choices=("0", "1", "2"),
+        cleaner="whole_number",
         doc="what the list number hears: 0 the third party's name, 1 text, 2 audio",
     ),
     Field(name="holdmusic", is_name=True, doc="filename.wav in the holdme directory of Audio File Maintenance"),
@@ -134,13 +151,20 @@ _EXPERIENCE = (
     Field(
         name="holdrepeat",
         choices=("0", "1", "2"),
+        cleaner="whole_number",
         doc="hold music: 0 once per session, 1 once between attempts, 2 continuously between attempts",
     ),
-    Field(name="timeout", number=Range(10, 60), doc="seconds that each number of the list rings; 30 is the default"),
+    Field(
+        name="timeout",
+        number=Range(10, 60),
+        cleaner="whole_number",
+        doc="seconds that each number of the list rings; 30 is the default",
+    ),
     Field(name="whisper_phrase", doc="whispered to the operator; use_screen=0 only"),
     Field(
         name="nextaction",
         choices=("1", "2", "3", "4", "5", "6", "7"),
+        cleaner="whole_number",
         doc="if nobody accepts: 1 says so and disconnects, 2 voice mail, 3 the last number tried, 4 virtual "
         "receptionist, 5 FindMe, 6 SurVo/IVR, 7 the last number tried without introduction; type=1 only",
     ),

@@ -144,6 +144,7 @@ class Dialing:
     parameters: Mapping[str, str]
     contacts: bool
     doc: str
+    heeds_hours: bool = False  # the vendor looks at the customer's own hour before it calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +296,7 @@ class Operation:
     timeout_seconds: float | None = None  # None: the run's own
     waits: Waits | None = None  # set where each call says how long it may take
     phone: str | None = None  # the field whose phone is affected
+    place: tuple[str, str] | None = None  # the fields with the ZIP and the state of whoever has that phone
     also_contacts: tuple[str, ...] = ()  # fields whose phones may ring or get a text besides, one or joined by |
     stores_again: tuple[str, str] | None = None  # (field, value): with it, a lead that is there is stored once more
     client_id: str | None = None  # the field by which a call can be found again

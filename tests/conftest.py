@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,21 @@ def run_on_clock(coroutine: Any) -> Any:
     """The coroutine's result; hours of its time pass in no time."""
     with asyncio.Runner(loop_factory=ClockLoop) as runner:
         return runner.run(coroutine)
+
+
+def _since_the_last_good_hour() -> timedelta:
+    """How long ago people could last be called in all of `AREAS`, be it on a Sunday: at 19:30 UTC."""
+    now = datetime.now(UTC)
+    today = now.replace(hour=19, minute=30)
+    return now - (today if today <= now else today - timedelta(days=1))
+
+
+LATE_BY = _since_the_last_good_hour()
+
+
+def by_day() -> datetime:
+    """The clock by which commands run in tests: it is late by so much that people may be called, whenever tests run."""
+    return datetime.now(UTC) - LATE_BY
 
 
 # --- Files ---
@@ -366,17 +382,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def leads(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Leads]:
-    """Runs the command in this process; `env` comes on top of the environment."""
+    """Runs the command in this process; `env` comes on top of the environment, `now` is the clock it goes by."""
     umask = os.umask(0o022)
 
-    def run(*args: object, env: Mapping[str, str] | None = None) -> Result:
+    def run(*args: object, env: Mapping[str, str] | None = None, now: Callable[[], datetime] = by_day) -> Result:
         capfd.readouterr()
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["leads", *map(str, args)])
             for name, value in (env or {}).items():
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as ended:
-                cli.main()
+                cli.main(now)
         out, err = capfd.readouterr()
         code = ended.value.code
         assert isinstance(code, int)

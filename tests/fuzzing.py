@@ -109,7 +109,7 @@ def _read(path: Path, options: dict[str, Any]) -> str:
 def _count(found: Inspection, given: SourceOptions) -> None:
     """The second pass finds what the first one counted."""
     try:
-        rows = sum(len(chunk.frame) + len(chunk.ragged) for chunk in source.read(found, given))
+        rows = sum(len(chunk.frame) + len(chunk.ragged) for chunk in source.read(found))
         assert rows == found.rows > 0, f"{rows} rows were read and {found.rows} counted"
     finally:
         if found.layout.spool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 import pyarrow as pa
 
-from pipeline import mapping
+from pipeline import mapping, report
 from pipeline.clean import CleanOptions
 from pipeline.mapping import Plan
 from pipeline.payloads import Target
@@ -57,3 +57,27 @@ def checked(toml: str, columns: Mapping[str, Sequence[str]], options: CleanOptio
     """The columns mapped, cleaned and checked."""
     judge = validator(toml, *columns, options=options)
     return judge.check(mapping.apply(judge.plan, text_frame(columns)))
+
+
+def to_mend(
+    *records: Sequence[str] | str, ragged: Collection[int] = (), width: int = 1, first_row: int = 2
+) -> pa.Table:
+    """Rows that need mending, as the report's joined with their cells; those of the `ragged` positions don't fit.
+
+    `width` counts the source's columns where all rows are ragged.
+    """
+    rows = [(record,) if isinstance(record, str) else tuple(record) for record in records]
+    loose = [at in ragged for at in range(len(rows))]
+    width = max((len(row) for row, is_loose in zip(rows, loose, strict=True) if not is_loose), default=width)
+    ours = {
+        "row": pa.array(range(first_row, first_row + len(rows)), pa.int64()),
+        "status": pa.array(["invalid"] * len(rows), pa.string()),
+        "problems": pa.array(["bad"] * len(rows), pa.string()),
+        "ragged": pa.array([row if no else None for row, no in zip(rows, loose, strict=True)], pa.list_(pa.string())),
+        "marks": pa.array([[]] * len(rows), report.MARKS),
+    }
+    cells = {
+        f"cell_{i}": pa.array([None if no else row[i] for row, no in zip(rows, loose, strict=True)], pa.string())
+        for i in range(width)
+    }
+    return pa.table(ours | cells)

@@ -31,7 +31,7 @@ def read(path: Path, spool: Path | None = None, **options: Any) -> tuple[Inspect
     found = inspect(path, spool, **options)
     cells: Cells = {}
     ragged: Cells = {}
-    for chunk in source.read(found, SourceOptions(**options)):
+    for chunk in source.read(found):
         assert list(chunk.frame.columns) == list(found.columns)
         assert chunk.frame.index.name == "row"
         assert chunk.frame.index.dtype == np.int64

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import httpx
 from conftest import ClockLoop
 
-START = datetime(2030, 1, 1, tzinfo=UTC)
+START = datetime(2030, 1, 1, 19, 30, tzinfo=UTC)  # a Tuesday; people may be called from coast to coast
 TIMEOUT_SECONDS = 30.0
 SETTLE_SECONDS = 60.0
 
@@ -30,17 +30,17 @@ Ending = Callable[[], httpx.Response | Exception]
 class Clock:
     """The wall clock, and the event loops that move it: what they wait for passes at once."""
 
-    def __init__(self) -> None:
-        self.seconds_before = 0.0
+    def __init__(self, start: datetime = START) -> None:
+        self.start, self.seconds_before = start, 0.0
         self._loop: ClockLoop | None = None
 
     @property
     def seconds(self) -> float:
-        """Since START."""
+        """Since the start."""
         return self.seconds_before + (self._loop.now if self._loop else 0.0)
 
     def now(self) -> datetime:
-        return START + timedelta(seconds=self.seconds)
+        return self.start + timedelta(seconds=self.seconds)
 
     def let_pass(self, seconds: float) -> None:
         self.seconds_before += seconds
@@ -187,6 +187,8 @@ class Vendor(httpx.AsyncBaseTransport):
     stored: Counter[int] = field(default_factory=Counter)  # how often each row was written into a lead
     requests: Counter[int] = field(default_factory=Counter)  # how often each row was asked to be written
     order: list[tuple[int, frozenset[str]]] = field(default_factory=list)  # the same in order, with what each was for
+    moments: list[datetime] = field(default_factory=list)  # and when
+    meanwhile: Callable[[int], None] = lambda request: None  # told of each request for a lead, counted from 1
     overlaps: set[str] = field(default_factory=set)  # phones and ClientIds that two requests were for at once
     most_in_flight: int = 0
     _in_flight: list[frozenset[str]] = field(default_factory=list)
@@ -212,6 +214,8 @@ class Vendor(httpx.AsyncBaseTransport):
         row = int(form["Notes"])
         self.requests[row] += 1
         self.order.append((row, self._subjects(form)))
+        self.moments.append(self.clock.now())
+        self.meanwhile(len(self.order))
         if "PrimaryPhone" in form and "ClientId" in form:
             self._sent[form["ClientId"]] = row, form["PrimaryPhone"]
         self._cut_short(form)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import moved_clock
 import pytest
-from conftest import Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
+from conftest import LATE_BY, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
 
 from pipeline import mapping
 from pipeline.model import UserError
@@ -338,7 +339,8 @@ def killed_in_its_step(home: Path, vendor: RawVendor, *args: str) -> list[tuple[
         return b""
 
     vendor.answer = answer
-    command = [LEADS, "load", "list.csv", "-m", "list.toml", *QUICK, "--quiet", *args]
+    program = [sys.executable, moved_clock.__file__, str(-LATE_BY.total_seconds())]
+    command = [*program, "load", "list.csv", "-m", "list.toml", *QUICK, "--quiet", *args]
     with subprocess.Popen(command, env={**os.environ, **vendor.env}) as process:
         pass
     vendor.answer = answers()

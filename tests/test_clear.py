@@ -108,7 +108,7 @@ def test_every_kind_of_field_can_be_cleared(column: str) -> None:
     ("agent", "date", "fits"),
     [
         ("<clear>", "<clear>", True),
-        ("<clear>", "04/15/2027 10:30:00", False),
+        ("<clear>", "04/15/2087 10:30:00", False),
         ("jlee", "<clear>", False),
         ("<clear>", "", False),
         ("", "<clear>", False),

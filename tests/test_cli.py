@@ -271,11 +271,12 @@ def test_the_result_for_people_adds_up_and_says_what_to_do(leads: Leads, account
 
 
 def test_check_names_no_rejected_file_where_all_is_well(leads: Leads, home: Path, listed: Path) -> None:
-    """Nothing to mend, nothing to say about mending."""
+    """Nothing to mend, nothing to say about mending: what comes next is the load."""
     write_csv(listed, [["Phone", "Name"], [phone(0), "Ada"]])
     result = leads("check", listed, "-m", "m.toml")
     assert result.code == 0
-    assert not [line for line in result.out.splitlines() if line.startswith(("rejected", "next"))]
+    last = [line for line in result.out.splitlines() if line.startswith(("rejected", "next"))]
+    assert last == [f"next      leads load {listed} -m m.toml"]
 
 
 def test_show_tells_the_same_again(leads: Leads, account: Account, listed: Path) -> None:

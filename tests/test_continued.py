@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
+from conftest import Account, Leads, RawVendor, Result, by_day, http_reply, phone, write, write_csv
 
 LEADS = Path(sys.executable).with_name("leads")
 SIMPLE = """operation = "InsertLead"
@@ -166,7 +166,7 @@ def test_stale_leads_are_not_dialed(leads: Leads, home: Path, simple: Path, acco
     """A list of yesterday is not called today without a word of the operator."""
     write(home / "simple.toml", DIALING)
     load(leads, simple, account, "--max-contacts", 10, "--limit", 4)
-    day_ago = time.time() - 25 * 3600
+    day_ago = by_day().timestamp() - 25 * 3600
     os.utime(simple, (day_ago, day_ago))
     manifest = next((home / "runs").iterdir()) / "manifest.json"
     told = json.loads(manifest.read_text())

@@ -18,13 +18,12 @@ from urllib.parse import parse_qsl
 import httpx
 import pyarrow as pa
 import pytest
-from conftest import Account, Leads, Result, phone, write, write_csv
+from conftest import Account, Leads, Result, by_day, phone, write, write_csv
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import mappings, run, screen, settings
 from pipeline.clean import CleanOptions, clean
-from pipeline.delivery import utc_now
 from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.model import Reply, UserError
@@ -115,10 +114,10 @@ ROWS: tuple[tuple[dict[str, str], tuple[str, str] | None], ...] = (
     ({"holdrepeat": "3"}, ("holdrepeat", "not_allowed")),
     ({"nextaction": "8"}, ("nextaction", "not_allowed")),
     *(({name: "2"}, (name, "bad_flag")) for name in ("dtmf_only", "randomize", "record", "no_intro", "use_screen")),
-    ({"no_answer_email": "desk@example.test", "type": "2"}, None),
-    ({"no_answer_email": "desk", "type": "2"}, ("no_answer_email", "bad_format")),
+    ({"no_answer_email": "desk@example.com", "type": "2"}, None),
+    ({"no_answer_email": "desk", "type": "2"}, ("no_answer_email", "bad_email")),
     ({"no_answer_url": "ftp://example.test", "type": "2"}, ("no_answer_url", "bad_format")),
-    ({"no_answer_email": "desk@example.test"}, ("no_answer_email", "not_applicable")),
+    ({"no_answer_email": "desk@example.com"}, ("no_answer_email", "not_applicable")),
     ({"no_answer_sms": phone(1), "type": "1"}, ("no_answer_sms", "not_applicable")),
     ({"no_answer_url": "http://example.test"}, ("no_answer_url", "not_applicable")),
     ({"no_answer_phone": phone(1)}, ("no_answer_phone", "not_applicable")),
@@ -574,7 +573,7 @@ def load(home: Path, vendor: Vendor, header: list[str], rows: list[list[str]], f
         consent=Consent(50, dial_non_callables=False),
     )
     with screen.progress(quiet=False) as watcher:
-        return run.load(job, World(lambda: vendor, utc_now, random.Random(0), watcher))
+        return run.load(job, World(lambda: vendor, by_day, random.Random(0), watcher))
 
 
 @pytest.fixture

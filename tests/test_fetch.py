@@ -67,7 +67,7 @@ def zstd(data: bytes) -> bytes:
 def names(path: Path, spool: Path, **options: Any) -> list[str]:
     """The column Name of a list, as it is read."""
     found = source.inspect(path, SourceOptions(**options), spool)
-    return [name for chunk in source.read(found, SourceOptions()) for name in chunk.frame["Name"]]
+    return [name for chunk in source.read(found) for name in chunk.frame["Name"]]
 
 
 @pytest.fixture
@@ -396,7 +396,8 @@ def test_options_hold_for_every_file_they_can_be_meant_for(leads: Leads, home: P
         ("c.csv", None),
     ]
     assert "'June'" in check(leads, "b.xlsx", "--sheet", "June").err
-    for option, path in (("--sheet", "c.csv"), ("--encoding", "a.xlsx")):
+    write(home / "d.csv", f"Phone,Name\n{phone(4)},Ann\n")
+    for option, path in (("--sheet", "d.csv"), ("--encoding", "a.xlsx")):
         refused = check(leads, path, option, "utf-8")
         assert (refused.code, f"{option}: no file of this run" in refused.err) == (2, True)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,7 +15,7 @@ from pipeline import folder, rejected
 from pipeline.folder import RunFolder
 from pipeline.model import DiskError
 from pipeline.rejected import Form
-from pipeline.source import REJECTED_COLUMNS
+from tests.given import to_mend
 
 MANY = 1024 * 1024 + 1  # one more than Parquet's writers put into a row group by themselves
 
@@ -29,11 +27,6 @@ def run(tmp_path: Path) -> RunFolder:
 
 def part(rows: int = 1) -> pa.Table:
     return pa.table({"status": pa.repeat("valid", rows), "code": pa.nulls(rows, pa.string())})
-
-
-def to_mend(*cells: str) -> pa.Table:
-    row = {"row": 2, "status": "invalid", "problems": "bad", "ragged": None}
-    return pa.Table.from_pylist([row | {f"cell_{i}": cell for i, cell in enumerate(cells)}])
 
 
 def test_parts_are_in_order_of_their_numbers(run: RunFolder) -> None:
@@ -58,7 +51,7 @@ def test_a_part_is_one_row_group_here_and_in_the_report(run: RunFolder) -> None:
 
 def written(run: RunFolder, name: str) -> Path:
     """The file of this name, written by whoever writes it."""
-    form = Form(name.rpartition(".")[2], ("Phone",), None, "utf-8", ",")
+    form = Form(name.rpartition(".")[2], ("Phone",), ("Phone",), (0,))
     match name:
         case "part":
             run.write_part(0, 0, part())
@@ -126,46 +119,3 @@ def test_a_file_is_whole_or_not_there(run: RunFolder, monkeypatch: pytest.Monkey
         with pytest.raises(DiskError, match="full"):
             written(run, name)
     assert path.read_bytes() == before
-
-
-def test_a_rejected_csv_that_breaks_off_is_not_there(tmp_path: Path) -> None:
-    """Half of the rows to mend would be taken for all of them."""
-
-    def breaking() -> Iterator[pa.Table]:
-        yield to_mend("555")
-        raise OSError("the report can't be read")
-
-    with pytest.raises(DiskError, match="the report"):
-        rejected.write(tmp_path, "rejected", Form("csv", ("Phone",), None, "utf-8", ","), breaking())
-    assert not list(tmp_path.glob("rejected*"))
-
-
-@pytest.mark.parametrize(
-    ("encoding", "mark"), [("utf-8", b"\xef\xbb\xbf"), ("ascii", b"\xef\xbb\xbf"), ("cp1252", b""), ("utf-16", None)]
-)
-def test_a_rejected_csv_is_written_as_its_source(tmp_path: Path, encoding: str, mark: bytes | None) -> None:
-    """In the source's encoding and delimiter; UTF-8 has its mark once; what can't be encoded becomes "?"."""
-    form = Form("csv", ("Name", "Phone"), None, encoding, ";")
-    path = rejected.write(tmp_path, "rejected", form, [to_mend("José", "5;5"), to_mend("a\nb", "")])
-    assert path is not None
-    if mark is not None:
-        assert path.read_bytes().startswith(mark + b"Name;Phone;_row")
-    header, *lines = path.read_bytes().decode("utf-8-sig" if mark else encoding).split("\r\n")
-    assert header == ";".join(("Name", "Phone", *REJECTED_COLUMNS))
-    assert lines == ['José;"5;5";2;invalid;bad', '"a\nb";;2;invalid;bad', ""]
-
-
-def test_a_rejected_workbook_is_a_workbook(tmp_path: Path) -> None:
-    """It opens under its name, with every cell as text."""
-    form = Form("xlsx", ("Phone",), "Leads", "", "")
-    path = rejected.write(tmp_path, "rejected", form, [to_mend("=1+1")])
-    assert path is not None
-    sheet = openpyxl.load_workbook(path)["Leads"]
-    assert [[cell.value for cell in row] for row in sheet][1] == ["=1+1", "2", "invalid", "bad"]
-    assert sheet["A2"].data_type == "s"
-
-
-def test_without_rows_to_mend_there_is_no_file(tmp_path: Path) -> None:
-    """Nothing is left that somebody might mend."""
-    assert rejected.write(tmp_path, "rejected", Form("csv", ("A",), None, "utf-8", ","), []) is None
-    assert list(tmp_path.iterdir()) == []

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_people import spellings
 
-from pipeline import forget, lock, people, rejected, statedb
+from pipeline import forget, lock, rejected, statedb, suppress
 from pipeline.model import Status, UserError
 from pipeline.report import PART
 
@@ -283,7 +283,7 @@ def test_the_mark_does_not_show_the_phone(leads: Leads, home: Path, loaded: Resu
     leads("forget", ADA)
     ((key,),) = state_of(home, "SELECT key FROM marks_key")
     assert len(key) == 32
-    assert state_of(home, "SELECT hash FROM forgotten") == [(people.hashed(ADA, key),)]
+    assert state_of(home, "SELECT hash FROM forgotten") == [(statedb.hashed(ADA, key),)]
     leads("forget", BEN)
     assert state_of(home, "SELECT key FROM marks_key") == [(key,)]
     assert len(state_of(home, "SELECT hash FROM forgotten")) == 2
@@ -639,8 +639,8 @@ HIDING_PLACES: Mapping[str, Callable[[str], dict[str, Any]]] = {
 @st.composite
 def parts(draw: st.DrawFn) -> tuple[pa.Table, str]:
     """A part whose first row holds a phone somewhere, in some spelling, and its second does not; and the phone."""
-    spelled = draw(spellings().filter(lambda text: len(people.numbers_in(text)) == 1))
-    (number,) = people.numbers_in(spelled)
+    spelled = draw(spellings().filter(lambda text: len(suppress.numbers_in(text)) == 1))
+    (number,) = suppress.numbers_in(spelled)
     rows: list[dict[str, Any]] = [_part_row(draw, 2), _part_row(draw, 3)]
     hidden = draw(st.sampled_from(["{}", "call {} now", "{}; other"])).format(spelled)
     rows[0] |= HIDING_PLACES[draw(st.sampled_from(sorted(HIDING_PLACES)))](hidden)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from killing import (
     write_list,
 )
 
+from pipeline.delivery import utc_now
 from pipeline.sandbox.profiles import profile_named
 
 STORIES = tuple(
@@ -90,8 +92,8 @@ def scenes(
 
 
 def here(leads: Leads, desk: Desk) -> Callable[..., Result]:
-    """The command in this process, which has done its imports: for what is not to be killed."""
-    return partial(leads, env=desk.environment)
+    """The command in this process, which has done its imports: for what is not to be killed. By the others' clock."""
+    return partial(leads, env=desk.environment, now=utc_now)
 
 
 # --- Dead for a while ---
@@ -289,7 +291,7 @@ DAY = 24 * 3600
 def test_a_clock_that_jumps_about_costs_no_row(leads: Leads, start_desk: StartDesk) -> None:
     """A day ahead, then a day behind, then right: rows in doubt are looked up in good time, and stored once."""
     desk = start_desk()
-    for seconds, command in ((DAY, ("load", "list.csv", "kill.toml")), (-DAY, ("resume",))):
+    for seconds, command in ((DAY, LOAD), (-DAY, ("resume",))):
         moved = replace(desk, program=(sys.executable, moved_clock.__file__, str(seconds)))
         ended = moved.interrupted((*command, *(run.run_id for run in desk.runs)), 0.3, signal.SIGKILL)
         assert ended.code == -signal.SIGKILL, ended
@@ -298,7 +300,7 @@ def test_a_clock_that_jumps_about_costs_no_row(leads: Leads, start_desk: StartDe
 
 
 def test_an_update_is_not_forgotten_over_one_from_a_clock_that_was_ahead(
-    home: Path, account: Account, monkeypatch: pytest.MonkeyPatch
+    leads: Leads, home: Path, account: Account
 ) -> None:
     """What was sent last is what the vendor has, whatever the clock said: going back to an older value is an update."""
     account.insert(phone(1), ClientId="C-1")
@@ -306,11 +308,10 @@ def test_an_update_is_not_forgotten_over_one_from_a_clock_that_was_ahead(
         home / "m.toml",
         'operation = "UpdateLead"\n[fields]\nSearchField = { value = "ClientId" }\nIdentifier = "Id"\nCity = "City"\n',
     )
-    for name, value in account.env.items():
-        monkeypatch.setenv(name, value)
-    for seconds, city in ((DAY, "Oslo"), (0, "Rome"), (0, "Oslo")):
+    for ahead, city in ((timedelta(days=1), "Oslo"), (timedelta(), "Rome"), (timedelta(), "Oslo")):
         write_csv(home / "list.csv", [["Id", "City"], ["C-1", city]])
-        assert moved_clock.main(str(seconds), "load", "list.csv", "m.toml") == 0
+        ended = leads("load", "list.csv", "-m", "m.toml", env=account.env, now=lambda ahead=ahead: utc_now() + ahead)
+        assert ended.code == 0
         assert account.leads()[phone(1)]["City"] == city
 
 

@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -23,7 +22,20 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, settled, write, write_csv, write_xlsx
+from conftest import (
+    TOKEN,
+    Account,
+    Leads,
+    RawVendor,
+    Result,
+    by_day,
+    http_reply,
+    phone,
+    settled,
+    write,
+    write_csv,
+    write_xlsx,
+)
 
 from pipeline import journal, lock, statedb
 from pipeline.model import Payload
@@ -260,13 +272,13 @@ def test_the_report_has_the_columns_of_the_contract(leads: Leads, account: Accou
 
 def test_the_report_tells_what_was_sent_and_what_came_back(leads: Leads, account: Account, mixed: Path) -> None:
     """A row that was sent has times, attempts, HTTP status and reply; one that was not has none of them."""
-    before = datetime.now(UTC)
+    before = by_day()
     result = leads("load", mixed, "-m", "mixed.toml", "--json", env=account.env)
     sent, refused, unsent = (result.by_row[row] for row in (2, 7, 9))
     assert {row["run_id"] for row in result.rows} == {result.json["run_id"]}
     assert {row["operation"] for row in result.rows} == {"InsertLead"}
     assert (sent["attempts"], sent["http_status"], sent["reply"]) == (1, 200, "Result: OK")
-    assert before <= sent["first_sent_at"] <= sent["settled_at"] <= datetime.now(UTC)
+    assert before <= sent["first_sent_at"] <= sent["settled_at"] <= by_day()
     assert sent["latency_ms"] > 0
     assert refused["reply"] == "Result: CURL error[500]: Phone number is in the DNC list. Lead ignored."
     assert refused["message"] == refused["reply"]
@@ -308,7 +320,7 @@ def test_updates_from_a_file_change_what_they_name_and_nothing_else(leads: Leads
     header = "ClientId,First Name,Last Name,Status,Notes,Callback Agent,Callback Date"
     write(
         home / "updates.csv",
-        f"{header}\nS-1,,Hale,Interested,,jlee,4/5/2027 10:30\nS-2,,,,new & better,,\nS-3,,,Interested,,,\nS-1,,,,,,\n",
+        f"{header}\nS-1,,Hale,Interested,,jlee,4/5/2087 10:30\nS-2,,,,new & better,,\nS-3,,,Interested,,,\nS-1,,,,,,\n",
     )
     result = leads("load", "updates.csv", "-m", "update_by_clientid", "--json", env=account.env)
     assert result.code == 1
@@ -321,10 +333,20 @@ def test_updates_from_a_file_change_what_they_name_and_nothing_else(leads: Leads
     first, second = (account.leads()[number] for number in ("2025550101", "2025550102"))
     assert (first["FirstName"], first["LastName"], first["Notes"]) == ("Ada", "Hale", "old")
     assert first["CallStatus"] == "Interested"
-    assert first["Callback"] == {"CallbackAgent": "jlee", "CallbackDate": "04/05/2027 10:30:00"}
+    assert first["Callback"] == {"CallbackAgent": "jlee", "CallbackDate": "04/05/2087 10:30:00"}
     assert (second["FirstName"], second["Notes"]) == ("Ben", "new & better")
     assert len(account.leads()) == 2
     assert account.dials() == []
+
+
+def test_callbacks_in_the_past_are_refused_unless_the_policy_allows_them(leads: Leads, home: Path) -> None:
+    """The moment is the run's own; the policy may say that what is past goes as well."""
+    fields = 'PrimaryPhone = "P"\nCallbackDate = "W"\nCallbackAgent = { value = "ann" }\nCampaign = { value = "c" }'
+    write(home / "list.csv", "P,W\n2025550101,2020-01-02 10:00\n2025550102,2087-01-02 10:00\n")
+    write(home / "m.toml", f'operation = "InsertLead"\n[fields]\n{fields}\n')
+    assert leads("check", "list.csv", "-m", "m.toml", "--json").fates == {2: "invalid/past_date", 3: "valid"}
+    write(home / "m.toml", f'operation = "InsertLead"\n[fields]\n{fields}\n[policy]\npast_dates = "allow"\n')
+    assert leads("check", "list.csv", "-m", "m.toml", "--json").fates == {2: "valid", 3: "valid"}
 
 
 def test_searches_from_a_file_say_what_was_found(leads: Leads, home: Path, account: Account) -> None:
@@ -391,8 +413,9 @@ def test_the_rejected_csv_holds_the_rows_to_mend_and_loads_again(leads: Leads, a
     first = leads("load", mixed, "-m", "mixed.toml", "--json", env=account.env)
     header, *lines = rejected_csv(first)
     assert header == [*HEADER, "_row", "_status", "_problems"]
-    by_row = {int(line[-3]): line for line in lines}
-    assert {row: line[-2] for row, line in by_row.items()} == {
+    width = len(HEADER)
+    by_row = {int(line[width]): line for line in lines}
+    assert {row: line[width + 1] for row, line in by_row.items()} == {
         7: "rejected",
         8: "rejected",
         9: "invalid",
@@ -401,8 +424,8 @@ def test_the_rejected_csv_holds_the_rows_to_mend_and_loads_again(leads: Leads, a
         14: "invalid",
     }
     for row, line in by_row.items():
-        assert line[:-3] == (RAGGED if row == 14 else MIXED[row - 1])
-        assert line[-1]
+        assert line[:width] + line[width + 3 :] == (RAGGED if row == 14 else MIXED[row - 1])
+        assert line[width + 2]
 
     path = Path(first.json["rejected"][0])
     as_it_is = leads("load", path, "-m", "mixed.toml", "--json", env=account.env)

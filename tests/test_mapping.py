@@ -64,7 +64,7 @@ def test_every_form_of_a_field() -> None:
         Notes = { template = "{Company} / {Title}" }
         Rep = { column = "Owner", map = { "North team" = "north" }, default = "house" }
         "adv_Policy Number" = "Policy #"
-        SecondaryPhone = "Phone 2"
+        SecondaryPhone = { column = "Phone 1", take = "second" }
         [extra_fields]
         SecondaryPhone = 50
         [lengths]
@@ -73,6 +73,7 @@ def test_every_form_of_a_field() -> None:
         [policy]
         duplicates_in_file = "last"
         overlong = "truncate"
+        past_dates = "allow"
         dialing = "timezone-checked"
         client_id = "none"
         suppress = "dnc.csv"
@@ -94,6 +95,7 @@ def test_every_form_of_a_field() -> None:
     assert read.policy == Policy(
         duplicates_in_file="last",
         overlong="truncate",
+        past_dates="allow",
         dialing="timezone-checked",
         client_id="none",
         suppress="dnc.csv",
@@ -108,11 +110,11 @@ def test_every_form_of_a_field() -> None:
         Assignment("ZipCode", FieldSource(column="Zip", clean="text"), "text"),
         Assignment("Rep", FieldSource(column="Owner", map={"North team": "north"}, default="house"), "text"),
         Assignment("Notes", FieldSource(template="{Company} / {Title}"), "text"),
-        Assignment("SecondaryPhone", FieldSource(column="Phone 2"), "us_phone"),
+        Assignment("SecondaryPhone", FieldSource(column="Phone 1", take="second"), "us_phone"),
         Assignment("adv_Policy__Number", FieldSource(column="Policy #"), "text"),
     )
     assert bound.lengths == {"SecondaryPhone": 50, "City": 60, "adv_Policy__Number": 12}
-    assert bound.notes == ("columns not sent: X",)
+    assert bound.notes == ("columns not sent: Phone 2, X",)
 
 
 def test_defaults_are_the_careful_ones() -> None:
@@ -188,6 +190,9 @@ def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
         (INSERT + 'City = { column = "x", value = "y" }', "fields.City: give exactly one of column, value, template"),
         (INSERT + 'City = { default = "y" }', "fields.City: give exactly one of column, value, template"),
         (INSERT + 'City = { value = "y", map = { y = "z" } }', "fields.City: map and default go with column"),
+        (INSERT + 'City = { value = "y", take = "first" }', "fields.City: take goes with column"),
+        (INSERT + 'City = { column = "y", take = "third" }', "fields.City.take: input should be 'first', 'second'"),
+        (INSERT + '[source]\nregions = ["UK"]', "source: regions: no phone of the US numbering plan is in 'UK'"),
         (INSERT + 'City = { value = "y", default = "z" }', "fields.City: map and default go with column"),
         (
             INSERT + 'City = { column = "x", clean = "us_phon" }',
@@ -435,6 +440,19 @@ def test_a_template_is_what_str_format_makes(cells: list[tuple[str, str]]) -> No
     a, b = ([row[i] for row in cells] for i in (0, 1))
     expected = [f"<{x}|{{{y}}}>" if x.strip() or y.strip() else "" for x, y in cells]
     assert column(toml, "Notes", A=a, B=b) == expected
+
+
+def test_null_tokens_say_nothing() -> None:
+    """A trimmed cell that is one of them is not given, in a column or in a template; without tokens text stays text."""
+    toml = INSERT + 'City = "A"\nNotes = { template = "{A}/{B}" }\nState = { column = "B", default = "NV" }'
+    columns = {"Phone": ["1", "2"], "A": [" NA ", "Reno"], "B": ["-", "na"]}
+    assert list(mapped(toml, columns)["Notes"]) == [" NA /-", "Reno/na"]
+    found = mapped(toml + '\n[source]\nnull_tokens = ["NA", "-"]', columns)
+    assert {name: list(found[name]) for name in ("City", "Notes", "State")} == {
+        "City": ["", "Reno"],
+        "Notes": ["", "Reno/na"],
+        "State": ["NV", "na"],
+    }
 
 
 @given(st.lists(st.text()), st.dictionaries(st.text(), st.text(), max_size=4), st.none() | st.text())

@@ -93,7 +93,7 @@ VALUES = {
     "Message": "Hello & <welcome>, it's 5 o'clock",
     "Agent": "cara",
     "CallbackAgent": "cara",
-    "CallbackDate": "12/31/2030 14:30:00",
+    "CallbackDate": "12/31/2087 14:30:00",
     "LeadId": "1",
     "DID": "100",
     "CallId": "caller",

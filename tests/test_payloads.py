@@ -269,7 +269,28 @@ def test_repeats_count_like_a_counter(chunks: list[list[int]]) -> None:
         for n in chunk:
             seen[n] += 1
             expected.append(seen[n] if n else 1)
-        assert repeats.add(np.array(chunk, dtype=np.int64)).tolist() == expected
+        rows = np.arange(seen.total() - len(chunk), seen.total())
+        assert repeats.add(np.array(chunk, dtype=np.int64), rows).tolist() == expected
+
+
+@given(st.lists(st.lists(st.integers(-3, 3), max_size=8), max_size=12), st.integers(0, 4), st.integers(1, 4))
+def test_repeats_know_where_each_identity_stood(chunks: list[list[int]], groups: int, rows: int) -> None:
+    """The first and last place of each, and the identities that most rows share; 0 is nobody's."""
+    repeats, stood = Repeats(), dict[int, list[int]]()
+    for chunk in chunks:
+        first = sum(map(len, stood.values()))
+        for place, n in enumerate(chunk, first):
+            stood.setdefault(n, []).append(place)
+        repeats.add(np.array(chunk, dtype=np.int64), np.arange(first, first + len(chunk)))
+    asked = np.arange(-4, 5)
+    assert repeats.first(asked).tolist() == [stood.get(n, [-1])[0] for n in asked.tolist()]
+    assert repeats.last(asked).tolist() == [stood.get(n, [-1])[-1] for n in asked.tolist()]
+    several = {n: places for n, places in stood.items() if n and len(places) > 1}
+    shared = repeats.shared(groups, rows)
+    assert (shared.groups, shared.rows) == (len(several), sum(map(len, several.values())))
+    assert [group.rows for group in shared.largest] == sorted(map(len, several.values()), reverse=True)[:groups]
+    for group in shared.largest:
+        assert list(group.places) in [places[:rows] for places in several.values() if len(places) == group.rows]
 
 
 def test_frames_are_text() -> None:

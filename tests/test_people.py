@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import AREAS, write_csv
+from conftest import AREAS, by_day, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import people
+from pipeline import people, suppress
 from pipeline.clean import CleanOptions, clean
 from pipeline.mapping import Policy
 from pipeline.model import InputError
@@ -21,7 +21,7 @@ from pipeline.model import InputError
 def listed(folder: Path, *cells: str) -> list[int]:
     """The numbers that a suppress file with these cells protects."""
     write_csv(folder / "dnc.csv", [["number", "why"], *([cell, "asked"] for cell in cells)])
-    return people.suppressed(Policy(suppress="dnc.csv"), folder, folder).tolist()
+    return suppress.read(Policy(suppress="dnc.csv"), folder, folder, by_day()).numbers.tolist()
 
 
 @pytest.mark.parametrize(

@@ -38,11 +38,13 @@ def prepared(toml: str, *files: Sequence[Chunk], target: Target = TARGET) -> lis
     """The rows of the parts of each file of one run."""
     judge = validator(toml, *files[0][0].frame.columns)
     totals = None
-    for chunks in files:
-        totals = prepare.totals(judge, iter(chunks), totals)
+    for number, chunks in enumerate(files):
+        totals = prepare.totals(judge, iter(chunks), totals, number)
     seen, keys, out = Repeats(), Repeats(), []
-    for chunks in files:
-        preparer = Preparer(judge, target, seen, keys, account_known=bool(target.account), totals=totals)
+    names = [f"{number}.csv" for number in range(len(files))]
+    for number, chunks in enumerate(files):
+        known = bool(target.account)
+        preparer = Preparer(judge, target, seen, keys, known, totals=totals, number=number, names=names)
         parts = [preparer.part(c) for c in chunks]
         for table in parts:
             assert pa.schema(list(table.schema)[: len(PART)]).equals(PART)
@@ -114,6 +116,32 @@ def test_repeats_within_a_file(mode: str, expected: list[str], cuts: tuple[int, 
             assert bool(row["problems"]) == (mode == "error")
     keys = [row["row_key"] for row in rows if row["row_key"]]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        ("first", [None, None, "row 2 has the same phone", "row 2 has the same phone", None]),
+        ("last", ["row 5 has the same phone", None, "row 5 has the same phone", None, None]),
+        ("error", ["row 5", None, "row 2", "row 2", None]),
+    ],
+)
+def test_a_repeat_names_the_row_that_it_repeats(mode: str, told: Sequence[str | None]) -> None:
+    """The one that is kept; where none is, the first, and for that one the last."""
+    (rows,) = prepared(INSERT + POLICY.format(mode), phones([A, B, A], [A, C]))
+    if mode == "error":
+        told = [
+            name and f"PrimaryPhone: {name} has the same, and the mapping's policy allows each only once"
+            for name in told
+        ]
+    assert [row["message"] for row in rows] == told
+
+
+def test_a_repeat_of_another_file_names_that() -> None:
+    """Numbers of rows alone would be taken for those of its own file."""
+    first, second = prepared(INSERT, phones([A, B]), phones([C, B]))
+    assert [row["message"] for row in first] == [None, None]
+    assert [row["message"] for row in second] == [None, "row 3 of 0.csv has the same phone"]
 
 
 def test_kept_repeats_have_the_keys_of_their_occurrence() -> None:

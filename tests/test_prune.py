@@ -9,12 +9,12 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Account, Leads, Result, phone, write, write_csv
+from conftest import Account, Leads, Result, by_day, phone, write, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ INSERT = """operation = "InsertLead"
 PrimaryPhone = "Phone"
 Campaign = { value = "Demo" }
 """
-NOW = datetime.now(UTC)
+NOW = by_day()
 
 
 @pytest.fixture

@@ -230,9 +230,17 @@ def test_rows_to_mend_have_their_cells_and_reasons() -> None:
             "cell_0": "a",
             "status": "invalid",
             "problems": "Town: is too long; is too long",
+            "marks": [{"column": "Town", "told": "City: is too long"}],
         },
-        {"row": 3, "ragged": None, "cell_0": "b", "status": "rejected", "problems": "Result: No"},
-        {"row": 5, "ragged": ["a"], "cell_0": None, "status": "invalid", "problems": "PrimaryPhone: is bad"},
+        {"row": 3, "ragged": None, "cell_0": "b", "status": "rejected", "problems": "Result: No", "marks": []},
+        {
+            "row": 5,
+            "ragged": ["a"],
+            "cell_0": None,
+            "status": "invalid",
+            "problems": "PrimaryPhone: is bad",
+            "marks": [],
+        },
     ]
 
 

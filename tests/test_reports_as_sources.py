@@ -75,7 +75,7 @@ def read(path: Path, **options: Any) -> dict[int, tuple[str, ...]]:
     """Cells by row."""
     found = inspected(path, **options)
     cells: dict[int, tuple[str, ...]] = {}
-    for chunk in source.read(found, SourceOptions(**options)):
+    for chunk in source.read(found):
         assert list(chunk.frame.columns) == list(found.columns)
         cells |= dict(zip(chunk.frame.index.tolist(), chunk.frame.itertuples(index=False, name=None), strict=True))
     assert len(cells) == found.rows
@@ -155,21 +155,21 @@ def test_rows_have_the_numbers_of_their_records(
 
 
 def test_a_parquet_file_is_known_by_its_content(tmp_path: Path) -> None:
-    """The inspection says what it is, and is JSON; null tokens count as in any list."""
+    """The inspection says what it is, and is JSON."""
     path = write_parquet(tmp_path / "list.csv", {" Phone ": [2025550101, None], "City": ["NA", " - "]})
     found = inspected(path)
     assert (found.format, found.columns, found.encoding, found.delimiter) == ("parquet", ("Phone", "City"), "", "")
     assert json.loads(json.dumps(found.as_json()))["rows"] == 2
-    assert read(path, null_tokens=("NA", "-")) == {1: ("2025550101", ""), 2: ("", "")}
+    assert read(path) == {1: ("2025550101", "NA"), 2: ("", " - ")}
 
 
 def test_a_large_file_comes_in_pieces(tmp_path: Path) -> None:
     """However its writer cut it into row groups."""
     path = write_parquet(tmp_path / "a.parquet", {"a": range(50_000)}, row_group_size=50_000)
-    chunks = list(source.read(inspected(path), SourceOptions()))
+    chunks = list(source.read(inspected(path)))
     assert [len(chunk.frame) for chunk in chunks] == [20_000, 20_000, 10_000]
     wide = write_parquet(tmp_path / "b.parquet", {"a": [f"{at:050}" * 2000 for at in range(200)]}, use_dictionary=False)
-    assert max(len(chunk.frame) for chunk in source.read(inspected(wide), SourceOptions())) < 100
+    assert max(len(chunk.frame) for chunk in source.read(inspected(wide))) < 100
 
 
 def names(*given: str) -> pa.Table:

@@ -178,13 +178,6 @@ def test_an_unknown_encoding_is_a_usage_error(file, name):
     assert caught.value.exit_code == 2
 
 
-def test_null_tokens_become_empty(file):
-    """Cells that say nothing become "", and without tokens text stays text."""
-    path = file("a,b\nNA,None\n null ,x\n")
-    assert read(path)[1] == {2: ("NA", "None"), 3: (" null ", "x")}
-    assert read(path, null_tokens=("NA", "null"))[1] == {2: ("", "None"), 3: ("", "x")}
-
-
 # --- Delimiter and header ---
 
 
@@ -355,7 +348,7 @@ def test_a_file_that_changed_after_inspection_is_refused(file):
     found = inspect(path)
     path.write_text("a,b\n1,2\n3,4\n")
     with pytest.raises(InputError, match="changed after it was inspected"):
-        next(source.read(found, SourceOptions()))
+        next(source.read(found))
 
 
 def test_the_inspection_is_json(file):

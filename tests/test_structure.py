@@ -52,7 +52,7 @@ def test_columns_named_alike_are_told_apart_where_one_is_picked(tmp_path: Path) 
     """Both are there, under their numbers; the file's own names stay known."""
     path = list_of(tmp_path, "Phone,Name,Phone\n1,2,3\n")
     found, cells, _ = read(path, picked=frozenset({"Phone[2]"}))
-    assert (found.columns, found.headings) == (("Phone[1]", "Name", "Phone[2]"), ("Phone", "Name", "Phone"))
+    assert (found.columns, found.header) == (("Phone[1]", "Name", "Phone[2]"), ("Phone", "Name", "Phone"))
     assert cells == {2: ("1", "2", "3")}
     assert "columns 1 and 3" in refused(path, picked=frozenset({"Phone[3]", "Name[1]"}))
 
@@ -292,11 +292,11 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from reading import inspect
-from pipeline.source import SourceOptions, read
+from pipeline.source import read
 from pipeline.model import InputError
 try:
     found = inspect(Path(sys.argv[1]))
-    assert sum(len(chunk.frame) for chunk in read(found, SourceOptions())) == found.rows
+    assert sum(len(chunk.frame) for chunk in read(found)) == found.rows
     print(f"{found.rows} rows")
 except InputError as error:
     print(str(error).removeprefix(f"{sys.argv[1]}: "))

@@ -219,8 +219,8 @@ def test_phones_known_to_be_somebody_elses_are_never_suggested(header: str) -> N
 
 
 def test_values_that_contradict_the_header_leave_the_choice_open() -> None:
-    """A column of provinces is headed State: none of them would be accepted."""
-    found = suggested({"Phone": PHONES, "State": ["Ontario", "Quebec", "Alberta", "Manitoba"]})
+    """A column of German states is headed State: none of them would be accepted."""
+    found = suggested({"Phone": PHONES, "State": ["Bavaria", "Saxony", "Hesse", "Thuringia"]})
     assert list(found.open) == ["State"]
     assert "0 of 4 values are states" in found.open["State"][0].why
 

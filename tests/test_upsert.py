@@ -241,7 +241,8 @@ def test_a_row_without_what_it_is_looked_up_by_is_invalid(load: Load, account: A
     """It is not looked up by something else instead: who it is about is not to be guessed."""
     assert load(f",{phone(1)},Ada,,\n").fates == {2: "invalid/missing"}
     by_lead_id = MAPPING + 'SearchField = { value = "LeadId" }\n'
-    assert load(f"C-1,{phone(1)},Ada,,\n", mapping=by_lead_id).fates == {2: "invalid/not_allowed"}
+    refused = load(f"C-1,{phone(1)},Ada,,\n", mapping=by_lead_id)
+    assert (refused.code, "[fields] SearchField: must be one of ClientId, Phone" in refused.err) == (2, True)
     assert account.requests == 0
 
 

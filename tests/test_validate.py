@@ -136,6 +136,69 @@ def test_the_state_is_cleaned_before_the_zip() -> None:
     assert list(done.frame.iloc[0]) == ["Spring", "2025550101", "ME", "04530", "04530"]
 
 
+def test_a_callback_is_judged_where_the_customer_is() -> None:
+    """Phone and ZIP are cleaned before the date that is judged by them, whatever the order and their spelling."""
+    toml = INSERT + 'CallbackAgent = "A"\nCallbackDate = "When"\nState = "State"\nZipCode = "Zip"'
+    columns = {
+        "Phone": ["(602) 555-0101", "(602) 555-0102", "(555) 234-5678", "x"],
+        "A": ["ann"] * 4,
+        "When": ["2027-07-01T14:30:00Z", "2027-07-01T14:30:00Z", "2027-07-01T14:30:00Z", "2027-03-14 02:30"],
+        "State": ["AZ", "maine", "maine", "maine"],
+        "Zip": ["85001", "4530", "4530", "4530"],
+    }
+    done = checked(toml, columns)
+    assert list(done.frame["CallbackDate"][:3]) == ["07/01/2027 07:30:00", columns["When"][1], "07/01/2027 10:30:00"]
+    assert [(p, rule) for p, field, rule, _ in problems(done) if field == "CallbackDate"] == [
+        (1, "date_offset"),
+        (3, "dst_gap"),
+    ]
+
+
+def test_a_cell_is_taken_apart() -> None:
+    """One column gives a phone, a second one and an extension, each cleaned as its field asks and each recorded."""
+    toml = INSERT.replace('"Phone"', '{ column = "Phone", take = "first" }') + (
+        'adv_Ext = { column = "Phone", take = "extension", default = "none" }\n'
+        'OtherPhone = { column = "Phone", take = "second" }\n[extra_fields]\nOtherPhone = 10'
+    )
+    done = checked(toml, {"Phone": ["801-555-0102 x45; (801) 555-0103", "8015550104", "8015550105 or Bob", "x9"]})
+    assert list(done.frame["PrimaryPhone"]) == ["8015550102", "8015550104", "8015550105 or Bob", "x9"]
+    assert list(done.frame["OtherPhone"]) == ["8015550103", "", "", ""]
+    assert list(done.frame["adv_Ext"]) == ["45", "none", "none", "none"]
+    assert problems(done) == [
+        (2, "PrimaryPhone", "bad_phone", "8015550105 or Bob"),
+        (3, "PrimaryPhone", "bad_phone", "x9"),
+    ]
+    cell = "801-555-0102 x45; (801) 555-0103"
+    assert repairs(done) == [
+        (0, "OtherPhone", "part_taken", cell, "(801) 555-0103", False),
+        (0, "OtherPhone", "phone_format", "(801) 555-0103", "8015550103", True),
+        (0, "PrimaryPhone", "part_taken", cell, "801-555-0102", False),
+        (0, "PrimaryPhone", "phone_format", "801-555-0102", "8015550102", True),
+        (0, "adv_Ext", "part_taken", cell, "45", False),
+    ]
+
+
+def test_ids_and_numbers_of_spreadsheets() -> None:
+    """A ClientId that lost its digits is refused, a ".0" is no part of an id or of a choice."""
+    toml = INSERT + 'ClientId = "Id"\nDuplicatesCheck = "Dup"'
+    columns = {"Phone": ["2025550101"] * 3, "Id": ["17.0", "1.23457E+15", "00017"], "Dup": ["1.0", "2", "x"]}
+    done = checked(toml, columns)
+    assert list(done.frame["ClientId"]) == ["17", "1.23457E+15", "00017"]
+    assert list(done.frame["DuplicatesCheck"]) == ["1", "2", "x"]
+    assert problems(done) == [
+        (1, "ClientId", "lossy_number", "1.23457E+15"),
+        (2, "DuplicatesCheck", "not_allowed", "x"),
+    ]
+
+
+def test_an_email_in_a_custom_field() -> None:
+    """A custom field is an email where the mapping says so."""
+    toml = INSERT + 'adv_Email = { column = "Mail", clean = "email" }'
+    done = checked(toml, {"Phone": ["2025550101"] * 2, "Mail": ["Ana <ana@EXAMPLE.com>", "ana"]})
+    assert list(done.frame["adv_Email"]) == ["ana@example.com", "ana"]
+    assert [(p, f, r) for p, f, r, _ in problems(done)] == [(1, "adv_Email", "bad_email")]
+
+
 def test_options_reach_the_cleaners() -> None:
     """The declared order of day and month decides about callback dates."""
     toml = INSERT + 'CallbackAgent = "Agent"\nCallbackDate = "When"'

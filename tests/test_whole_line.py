@@ -9,12 +9,15 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import TOKEN, phone, write, write_csv
+import sqlalchemy as sa
+from conftest import AREAS, TOKEN, phone, write, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import (
@@ -26,6 +29,7 @@ from scripted import (
     NO_SEARCHES,
     REFUSALS,
     SETTLE_SECONDS,
+    START,
     TIMEOUT_SECONDS,
     Clock,
     CrashError,
@@ -34,7 +38,7 @@ from scripted import (
     Vendor,
 )
 
-from pipeline import mapping, run, screen
+from pipeline import mapping, records, run, screen, statedb
 from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.people import Consent
@@ -65,6 +69,8 @@ class Story:
     end: tuple[End, int] | None
     settings: Mapping[str, Any]
     options: Mapping[str, Any]
+    begins: datetime = START
+    forbidden: tuple[int, str] | None = None  # during which request for a lead another terminal forbids which phone
 
 
 INSERT = """
@@ -250,7 +256,7 @@ class Account:
 
     def __init__(self, story: Story, folder: Path) -> None:
         self.story, self.folder = story, folder
-        self.clock = Clock()
+        self.clock = Clock(story.begins)
         lines = dict(enumerate(story.lines, start=2))
         cells = [
             (line.phone.format(own=phone(row)), line.client_id.format(row=row), row) for row, line in lines.items()
@@ -263,7 +269,17 @@ class Account:
             scripts={row: line.script for row, line in lines.items()},
             late_seconds=story.late_seconds,
             end=story.end,
+            meanwhile=self._forbid,
         )
+
+    def _forbid(self, request: int) -> None:
+        """What another terminal's InsertDnc leaves in the state database."""
+        if self.story.forbidden is None or request != self.story.forbidden[0]:
+            return
+        state = statedb.engine(f"sqlite:///{self.state}")
+        mark = statedb.hashed(self.story.forbidden[1], records.marks_key(state))
+        with state.begin() as connection:
+            connection.execute(sa.insert(statedb.DO_NOT_CALL).values(account=self._job().scope, hash=mark, at=0))
 
     @property
     def state(self) -> Path:
@@ -370,6 +386,55 @@ def test_what_was_not_delivered_is_not_stored(open_account: Open, stories: Stori
         not_delivered = ended.with_status("failed", "duplicate", "invalid", "skipped", "not_attempted")
     assert not [row for row in not_delivered if account.vendor.stored[row]]
     assert not [row for row, subjects in account.vendor.order if subjects & set(account.story.suppressed)]
+
+
+_ZONES = dict(zip(AREAS, ("New_York", "Denver", "Los_Angeles", "Chicago", "New_York", "New_York"), strict=False))
+_DIALED = 'dialing = "immediate"'
+
+
+CLOSINGS = st.integers(5, 8)  # hours after START, at each of which it closes in some of them
+
+
+def spread(number: int) -> str:
+    """Phones of six area codes in four zones."""
+    return phone(number % len(_ZONES) * 100 + number)
+
+
+@st.composite
+def evenings(draw: st.DrawFn) -> Story:
+    """Leads that are dialed, at an hour at which it closes or opens somewhere, while someone asks not to be called."""
+    story = draw(inserts(ends=KILLED))
+    lines = [replace(line, phone=spread(row)) for row, line in enumerate(story.lines, start=2)]
+    return replace(
+        story,
+        lines=lines,
+        mapping=story.mapping.replace('dialing = "import-only"', _DIALED),
+        begins=START + timedelta(hours=draw(CLOSINGS), seconds=-draw(st.integers(0, 120))),
+        forbidden=(draw(st.integers(1, 3)), spread(draw(st.integers(2, len(lines) + 1)))),
+    )
+
+
+@whatever_happens(evenings())
+def test_nobody_is_contacted_outside_hours_or_while_suppressed(
+    open_account: Open, stories: Stories, data: st.DataObject
+) -> None:
+    """By no first request, no retry, no look-up's second sending, and no run that goes on: whatever happens.
+
+    Who is forbidden in another terminal during a request is in none that follows.
+    """
+    account = open_account(data.draw(stories))
+    for _ in range(2):
+        with contextlib.suppress(CrashError):
+            account.load()
+        account.clock.let_pass(data.draw(st.sampled_from([0, 3 * 3600, 11 * 3600])))
+    request, forbidden = account.story.forbidden or (0, "")
+    for number, ((_, subjects), moment) in enumerate(zip(account.vendor.order, account.vendor.moments, strict=True), 1):
+        (number_dialed,) = (subject for subject in subjects if subject.isdigit() and len(subject) == 10)
+        local = moment.astimezone(ZoneInfo(f"America/{_ZONES[number_dialed[:3]]}"))
+        closes = 19 * 60 + 30 if number_dialed[:3] in ("206", "617") else 20 * 60 + 30  # Washington and Massachusetts
+        assert 8 * 60 <= local.hour * 60 + local.minute < closes
+        assert number_dialed not in account.story.suppressed
+        assert number <= request or number_dialed != forbidden
 
 
 @whatever_happens(INSERTS, UPDATES)

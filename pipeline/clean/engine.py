@@ -6,8 +6,9 @@ are, common spellings are rewritten by column, and the rest is judged once per d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.clean.text import Fix, Refusal, cell_error, tidy
+from pipeline.clean.text import Fix, Refusal, cell_error, readable
 from pipeline.model import PROBLEMS, REPAIRS, Cleaned
 
 Indices = npt.NDArray[np.int64]
@@ -28,6 +29,7 @@ class CleanOptions:
 
     date_order: str | None = None  # "mdy", "dmy" or "ymd"
     regions: tuple[str, ...] = ("US",)  # ISO regions, by area code, that may be called
+    now: datetime | None = None  # with its zone: callbacks before it are refused; None: they may be past
 
 
 class Format(NamedTuple):
@@ -41,28 +43,42 @@ class Format(NamedTuple):
     rule: str
 
 
+def _itself(column: pa.StringArray) -> pa.StringArray:
+    return column
+
+
+class Beside(NamedTuple):
+    """Another field of the row, cleaned before, by which a value is judged.
+
+    `seen_as` makes of its column what counts of it: the fewer values that has, the fewer pairs are judged.
+    """
+
+    field: str
+    seen_as: Callable[[pa.StringArray], pa.StringArray] = _itself
+
+
 @dataclass(frozen=True, slots=True)
 class Cleaner:
     """What a cleaner knows.
 
-    `right` gives the RE2 pattern of whole values that stay as they are. `mend` judges one other value
-    after general tidying: (value, options, value of the field `beside` in the same row).
+    `right` gives the RE2 pattern of whole values that stay as they are, whatever stands beside them. `mend` judges
+    one other value after general tidying: (value, options, what each of `beside` is in the same row).
     """
 
     right: Callable[[CleanOptions], str]
-    mend: Callable[[str, CleanOptions, str], Mark]
+    mend: Callable[[str, CleanOptions, Sequence[str]], Mark]
     formats: tuple[Format, ...] = ()
-    beside: str = ""
+    beside: tuple[Beside, ...] = ()
 
 
 def clean_column(
-    cleaner: Cleaner, field: str, values: pa.StringArray, options: CleanOptions, beside: pa.StringArray
+    cleaner: Cleaner, field: str, values: pa.StringArray, options: CleanOptions, beside: Sequence[pa.StringArray]
 ) -> Cleaned:
-    """`values` cleaned; `beside` has their length."""
+    """`values` cleaned; `beside` has a column of their length for each field that the cleaner looks at."""
     left = np.flatnonzero(~_matches(values, cleaner.right(options)))
     if not left.size:
         return Cleaned(values, REPAIRS.empty_table(), PROBLEMS.empty_table())
-    done = _judged(cleaner, _at(values, left), options, _at(beside, left))
+    done = _judged(cleaner, _at(values, left), options, [_at(column, left) for column in beside])
     return Cleaned(_scatter(values, left, done.new), _repairs(field, left, done), _problems(field, left, done))
 
 
@@ -87,16 +103,17 @@ class _Judged(NamedTuple):
     words: list[_Word]
 
 
-def _judged(cleaner: Cleaner, raw: pa.StringArray, options: CleanOptions, beside: pa.StringArray) -> _Judged:
+def _judged(cleaner: Cleaner, raw: pa.StringArray, options: CleanOptions, beside: Sequence[pa.StringArray]) -> _Judged:
     words = [_AS_IT_IS, *(_Word(Fix, spelling.rule) for spelling in cleaner.formats)]
     new, codes = _rewrite(cleaner, raw, options)
     rest = np.flatnonzero(codes == 0)
     if rest.size:
-        pairs = _distinct(_at(raw, rest), _at(beside, rest))
-        marked = [_marked(value, judge(cleaner, value, options, other)) for value, other in pairs.keys]
+        others = [of.seen_as(_at(column, rest)) for of, column in zip(cleaner.beside, beside, strict=True)]
+        cases = _distinct(_at(raw, rest), others)
+        marked = [_marked(value, judge(cleaner, value, options, around)) for value, *around in cases.keys]
         number = {word: n for n, word in enumerate(dict.fromkeys(word for _, word in marked), start=len(words))}
-        codes[rest] = np.array([number[word] for _, word in marked])[pairs.inverse]
-        new = _scatter(new, rest, _at(pa.array([value for value, _ in marked]), pairs.inverse))
+        codes[rest] = np.array([number[word] for _, word in marked])[cases.inverse]
+        new = _scatter(new, rest, _at(pa.array([value for value, _ in marked]), cases.inverse))
         words += number
     return _Judged(raw, new, codes, words)
 
@@ -107,9 +124,9 @@ def _marked(raw: str, mark: Mark) -> tuple[str, _Word]:
     return raw, _Word(Refusal, mark.rule, message=mark.message) if mark else _AS_IT_IS
 
 
-def judge(cleaner: Cleaner, raw: str, options: CleanOptions, beside: str) -> Mark:
-    """What becomes of one value: tidied as any text is, then as its kind asks."""
-    text = tidy(raw)
+def judge(cleaner: Cleaner, raw: str, options: CleanOptions, beside: Sequence[str]) -> Mark:
+    """What becomes of one value: made readable as any text is, then as its kind asks."""
+    text = readable(raw)
     value = text.value if text else raw
     if not value:
         return text
@@ -139,21 +156,23 @@ def _rewrite(cleaner: Cleaner, raw: pa.StringArray, options: CleanOptions) -> tu
     return new, codes
 
 
-class _Pairs(NamedTuple):
-    keys: list[tuple[str, str]]  # distinct (value, value beside it)
-    inverse: Indices  # for each row the index of its pair
+class _Cases(NamedTuple):
+    keys: list[tuple[str, ...]]  # distinct (value, what stands beside it …)
+    inverse: Indices  # for each row the index of its key
 
 
-def _distinct(values: pa.StringArray, beside: pa.StringArray) -> _Pairs:
-    of, by = values.dictionary_encode(), beside.dictionary_encode()
-    width = len(by.dictionary)
-    both = of.indices.to_numpy().astype(np.int64) * width + by.indices.to_numpy()
-    if width == 1:  # the codes are dense: no sort is needed
-        other = by.dictionary[0].as_py()
-        return _Pairs([(value, other) for value in of.dictionary.to_pylist()], both)
-    codes, inverse = np.unique(both, return_inverse=True)
-    left, right = _at(of.dictionary, codes // width), _at(by.dictionary, codes % width)
-    return _Pairs(list(zip(left.to_pylist(), right.to_pylist(), strict=True)), inverse)
+def _distinct(values: pa.StringArray, beside: Sequence[pa.StringArray]) -> _Cases:
+    of = values.dictionary_encode()
+    columns, inverse = [of.dictionary], of.indices.to_numpy().astype(np.int64)
+    for column in beside:
+        by = column.dictionary_encode()
+        width = len(by.dictionary)
+        if width == 1:  # no row differs from another by it: no sort is needed
+            columns.append(pa.repeat(by.dictionary[0], len(columns[0])))
+            continue
+        codes, inverse = np.unique(inverse * width + by.indices.to_numpy(), return_inverse=True)
+        columns = [*(_at(known, codes // width) for known in columns), _at(by.dictionary, codes % width)]
+    return _Cases(list(zip(*(column.to_pylist() for column in columns), strict=True)), inverse)
 
 
 def _at(values: pa.Array, rows: Indices) -> pa.Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 
@@ -12,11 +12,16 @@ import phonenumbers
 from pipeline.clean.engine import Cleaner, CleanOptions, Format
 from pipeline.clean.text import LOSSY_NUMBER, SCIENTIFIC, Fix, Refusal
 
-_TOLL_FREE = frozenset({"800", "833", "844", "855", "866", "877", "888"})
+REGIONS = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])  # of the plan; a US territory is one of its own
+
+# In use, and what is kept for when those are full.
+_TOLL_FREE = frozenset({"800", "822", "833", "844", "855", "866", "877", *(str(code) for code in range(880, 890))})
 _PREMIUM = "900"
+_PREMIUM_EXCHANGE = "976"
 
 _CODE = r"[2-9](?:[02-9][0-9]|1[02-9])"  # an area code or an exchange: 2 to 9 first, not N11
 _CODE_ONLY = re.compile(_CODE)
+_EXCHANGE = r"(?:[2-8](?:[02-9][0-9]|1[02-9])|9(?:[02-689][0-9]|1[02-9]|7[0-57-9]))"  # nor 976
 
 # Grouping is part of a number. Mexico City's "55 1234 5678" and India's "70123 45678" have ten digits as well;
 # read without their groups they would ring strangers in New Jersey and in North Dakota.
@@ -28,8 +33,11 @@ def _number(gap: str) -> str:
     return rf"{prefix}\(?([0-9]{{3}}){gap}([0-9]{{3}}){gap}([0-9]{{4}})"
 
 
-_NUMBER = _number(_MARK + "{0,4}")
-_ONE = re.compile(rf"{_NUMBER}[-.) ]*")
+NUMBER = _number(_MARK + "{0,4}")
+_ONE = re.compile(rf"{NUMBER}[-.) ]*")
+# A spreadsheet's mark of text, the mark of ad platforms' exports, and a link's.
+BEFORE = r"(?:'|p:|tel:) ?"
+_BEFORE = re.compile(f"^{BEFORE}", re.IGNORECASE)
 _BETWEEN = re.compile(r"[|,;\n]")
 _FLOAT = re.compile(r"1?([0-9]{10})\.0+")
 
@@ -37,10 +45,12 @@ _FLOAT = re.compile(r"1?([0-9]{10})\.0+")
 # whatever `us_phone` reads. Places overlap: in "100 1202555-0100" the phone is not hidden by what stands before it.
 ANYWHERE = re.compile(rf"(?<![0-9])(?={_number(_MARK + '*')}(?![0-9]))")
 
-_ALONE = rf"(?<![0-9]){_NUMBER}(?![0-9])"
+_ALONE = rf"(?<![0-9]){NUMBER}(?![0-9])"
+EXTENSION_MARK = r"[\s,;.(-]*(?:x|ext|extn|extension|#|,|;)[\s.:=#]*"
 _LOCAL = r"[0-9]{3}[-. ]?[0-9]{4}(?![0-9])"
 _TWO = rf"{_ALONE}(?:.*{_ALONE}|\s*(?:[/,;&|]|or\b|and\b)\s*{_LOCAL})"
-_EXTENSION = rf"^{_NUMBER}[\s,;.(-]*(?:x|ext|extn|extension|#|,|;)[\s.:=#]*[0-9]"
+_EXTENSION = rf"^{NUMBER}{EXTENSION_MARK}[0-9]"
+_NO_PHONE = r"^(?:n\.?[/.]?a\.?|nan|none|null|nil|unknown|no phone|not (?:available|provided|given)|tbd|[-.?]+)$"
 _FOREIGN = r"^\(?(?:\+\W*[02-9]|00\W*[2-9]|011\W*[1-9])"
 
 
@@ -48,14 +58,18 @@ def _bad(message: str) -> Refusal:
     return Refusal("bad_phone", message)
 
 
+_TAKE = 'let the mapping say which: take = "first".'
+_CHARGED = Refusal("premium_phone", "A 900 or 976 number charges whoever calls it. It is never dialed.")
 # Why a cell is not one phone; the first pattern found in it says so.
 _REASONS: tuple[tuple[re.Pattern[str], Refusal], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), refusal)
     for pattern, refusal in (
         (SCIENTIFIC, LOSSY_NUMBER),
         (_FOREIGN, Refusal("foreign_phone", "This is a phone outside the US numbering plan. It can't be dialed.")),
-        (_TWO, Refusal("two_phones", "There are two phones in this cell. Leave one, and put the other elsewhere.")),
-        (_EXTENSION, Refusal("phone_extension", "This phone has an extension. Take it away, or put it elsewhere.")),
+        (_TWO, Refusal("two_phones", f"There are two phones in this cell. Leave one, or {_TAKE}")),
+        (_EXTENSION, Refusal("phone_extension", f"This phone has an extension. Take it away, or {_TAKE}")),
+        (_NO_PHONE, _bad("This says that there is no phone. Empty the cell, or name the word under null_tokens.")),
+        (r"(?![0-9])\d", _bad("These are digits of another script. Type the phone with 0 to 9.")),
         (r"[^\W\d_]", _bad("A phone can't have letters. Write it as ten digits.")),
     )
 )
@@ -74,7 +88,7 @@ def _region(area: int) -> str | None:
     return phonenumbers.region_code_for_number(number)
 
 
-def us_phone(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refusal | None:
+def us_phone(value: str, options: CleanOptions, _beside: Sequence[str] = ()) -> Fix | Refusal | None:
     """Ten digits.
 
     Repairs: `phone_format`, `float_text`. Problems: `lossy_number`, `foreign_phone`, `two_phones`,
@@ -84,12 +98,12 @@ def us_phone(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refu
     return _one_phone(value, options, no_company=True)
 
 
-def office_phone(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refusal | None:
+def office_phone(value: str, options: CleanOptions, _beside: Sequence[str] = ()) -> Fix | Refusal | None:
     """Ten digits, as `us_phone`, of a phone that may be a company's: toll-free numbers pass."""
     return _one_phone(value, options, no_company=False)
 
 
-def phone_list(value: str, options: CleanOptions, _beside: str = "") -> Fix | Refusal | None:
+def phone_list(value: str, options: CleanOptions, _beside: Sequence[str] = ()) -> Fix | Refusal | None:
     """Numbers as `office_phone` has them, joined by "|"; between them may be "|", "," or ";" or a line break.
 
     Repair: `phone_list`. Problems: those of a phone, told of the first number that has one.
@@ -110,9 +124,10 @@ def phone_list(value: str, options: CleanOptions, _beside: str = "") -> Fix | Re
 
 
 def _one_phone(value: str, options: CleanOptions, *, no_company: bool) -> Fix | Refusal | None:
-    found = _FLOAT.fullmatch(value) or _ONE.fullmatch(value)
+    shown = _BEFORE.sub("", value)
+    found = _FLOAT.fullmatch(shown) or _ONE.fullmatch(shown)
     if not found:
-        return _unreadable(value)
+        return _unreadable(shown)
     digits = "".join(found.groups())
     problem = _shape_problem(digits) or _area_problem(digits[:3], options.regions, no_company=no_company)
     if problem or digits == value:
@@ -141,12 +156,12 @@ def _shape_problem(digits: str) -> Refusal | None:
         return _bad(f"No US area code is {area}. Check the number.")
     if not _CODE_ONLY.fullmatch(exchange):
         return _bad(f"The three digits after the area code can't be {exchange}. Check the number.")
-    return None
+    return _CHARGED if exchange == _PREMIUM_EXCHANGE else None
 
 
 def _area_problem(area: str, regions: tuple[str, ...], *, no_company: bool) -> Refusal | None:
     if area == _PREMIUM:
-        return Refusal("premium_phone", "A 900 number charges whoever calls it. It is never dialed.")
+        return _CHARGED
     if no_company and area in _TOLL_FREE:
         return Refusal("toll_free_phone", "This is a toll-free number of a company, not a person's phone.")
     region = area_regions().get(area)
@@ -162,7 +177,7 @@ def _area_problem(area: str, regions: tuple[str, ...], *, no_company: bool) -> R
 def _dialable(regions: tuple[str, ...], *, no_company: bool = True) -> str:
     areas = [str(area) for area in range(200, 1000) if _CODE_ONLY.fullmatch(str(area))]
     right = (area for area in areas if not _area_problem(area, regions, no_company=no_company))
-    return f"(?:{'|'.join(right)}){_CODE}[0-9]{{4}}"
+    return f"(?:{'|'.join(right)}){_EXCHANGE}[0-9]{{4}}"
 
 
 @cache
@@ -172,8 +187,9 @@ def _several(regions: tuple[str, ...]) -> str:
 
 
 _FORMATS = (
+    Format(r" *([2-9][0-9]{9}) *", r"\1", "trimmed"),
     Format(
-        rf"(?:\+?1[-. ]?)?\(?([2-9][0-9]{{2}})\)?[-./ ]?({_CODE})[-./ ]?([0-9]{{4}})",
+        rf" *(?:p:|tel:|')?(?:\+?1[-. ]?)?\(?([2-9][0-9]{{2}})\)?[-./ ]?({_CODE})[-./ ]?([0-9]{{4}}) *",
         r"\1\2\3",
         "phone_format",
     ),

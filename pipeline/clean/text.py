@@ -26,11 +26,12 @@ class Refusal(NamedTuple):
 # Latin letters in composed form, and the dashes and signs that word processors put in.
 _WIDE = "\xa1-\xac\xae-\u024f\u2010-\u2015\u2022\u2026\u20ac\u2122"
 _NOT_PLAIN = re.compile(f"[^\t\n -~{_WIDE}]")
-# RE2. No "#" in front (it may be a spreadsheet's error) and no white space at the ends.
-PLAIN_TEXT = f'[!"$-~{_WIDE}](?:[\t\n -~{_WIDE}]*[!-~{_WIDE}])?'
+# RE2. No "#" or "=" in front (it may be a spreadsheet's error, or its ="text") and no white space at the ends.
+PLAIN_TEXT = f'[!"$-<>-~{_WIDE}](?:[\t\n -~{_WIDE}]*[!-~{_WIDE}])?'
 
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
-_SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+# The last three are blanks to the eye, and letters or signs to Unicode.
+_SPACES = re.compile("[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000\u2800\u3164\uffa0]")
 _CONTROLS = "\x00-\x08\x0e-\x1f\x7f-\x9f"
 _ZERO_WIDTH = "\xad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
 # Joiners have a meaning in Arabic and Indic scripts and inside emoji such as a woman at a computer.
@@ -104,6 +105,21 @@ def _stepped(value: str) -> tuple[str, set[str]]:
     return value, changed
 
 
+_TEXT_FORMULA = re.compile(r'="([^"]*)"')
+
+
+def readable(raw: str) -> Fix | None:
+    """`raw` tidied, and taken out of a formula that only says it: `="02139"` (`text_formula`); None: it already is.
+
+    Programs write such formulas so that a spreadsheet keeps the zeros.
+    """
+    fix = tidy(raw)
+    found = _TEXT_FORMULA.fullmatch(fix.value if fix else raw)
+    if not found:
+        return fix
+    return Fix(found[1].strip(), "text_formula", fix is None or fix.lossless)
+
+
 # A number that a spreadsheet shortened, such as 5.55123E+09.
 SCIENTIFIC = r"^[-+]?[0-9]+(?:[.,][0-9]*)?[Ee][-+]?[0-9]+$"
 LOSSY_NUMBER = Refusal(
@@ -111,17 +127,21 @@ LOSSY_NUMBER = Refusal(
     "A spreadsheet shortened this number and digits are lost. Take it from the original list as text.",
 )
 
-# What a workbook's reader writes for a formula that nobody has calculated, and before a number that lost digits.
-UNCALCULATED = "#UNCALCULATED!"
-LOSSY = "#LOSSY!"
-
+# What spreadsheets show for an error: in English, and in German, French, Spanish, Portuguese and Italian.
+_ERROR_WORDS = (
+    *("REF", "VALUE", "NULL", "NUM", "ERROR", "SPILL", "CALC", "FIELD", "BLOCKED", "CONNECT", "BUSY", "UNKNOWN"),
+    *("PYTHON", "EXTERNAL", "DIV/0", "BEZUG", "WERT", "ZAHL", "VALEUR", "NOMBRE", "VALOR", "VALORE", "RIF", "NUL"),
+    *("¡REF", "¡VALOR", "¡NUM", "¡NULO", "¡DIV/0", "NULO", "NULLO"),
+)
+_ERROR_QUESTIONS = ("NAME", "NOM", "¿NOMBRE", "NOME")
 _ERRORS = re.compile(
-    r"#(?:N/A|REF!|VALUE!|DIV/0!|NAME\?|NULL!|NUM!|ERROR!|SPILL!|CALC!|FIELD!|BLOCKED!|CONNECT!|BUSY!|UNKNOWN!"
-    r"|EXTERNAL!|PYTHON!|TIMEOUT!|GETTING_DATA)|#{4,}"
+    rf"#(?:(?:{'|'.join(_ERROR_WORDS)}) ?!|(?:{'|'.join(_ERROR_QUESTIONS)}) ?\?|N/[AD]|NV|GETTING_DATA)|#{{4,}}"
 )
 _CELL_ERROR = Refusal("cell_error", "The cell shows a spreadsheet error. Correct the formula or type the value.")
+UNCALCULATED = "#UNCALCULATED!"  # what a workbook's reader gives for a formula that was saved without its value
+LOSSY = "#LOSSY!"  # what it gives before a number of more digits than a spreadsheet keeps
 _UNCALCULATED = Refusal(
-    "cell_error", "The formula has no value yet. Open the file in Excel, let it calculate, and save it."
+    "cell_error", "The formula was never calculated. Open the file in a spreadsheet, save it, and load it again."
 )
 
 
