@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from pydantic_core import ErrorDetails
 from pipeline.clean import CLEANERS, REGIONS, CleanOptions, Take, take
 from pipeline.hours import CallingHours
 from pipeline.model import PROBLEMS, REPAIRS, UserError
+from pipeline.words import listed, nearest
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Operation, Settle
 
@@ -722,20 +722,6 @@ def _unmapped_text(operation: Operation, left: Sequence[str], name: str) -> str:
         f"mapping {name}: columns of the file that it doesn't mention: {listed([*map(repr, left)])}"
         f'{nearest(left[0], fields)}; map them, or set unmapped = "ignore" (or "custom" to send them as adv_ fields)'
     )
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """The names, the first of them where they are many: "a, b and 37 more"."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean …?" where one of `known` is close to `word`, else ""."""
-    names = list(known)
-    by_fold = {k.rpartition(".")[2].casefold(): k for k in names} | {k.casefold(): k for k in names}
-    close = difflib.get_close_matches(word.casefold(), list(by_fold), n=1, cutoff=0.6)
-    return f"; did you mean {by_fold[close[0]]!r}?" if close else ""
 
 
 def _told_of(first: ErrorDetails) -> str:

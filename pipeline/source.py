@@ -28,7 +28,6 @@ import pyarrow.compute as pc
 from pipeline import csvscan, decode, parquet, unpack, workbook
 from pipeline.csvscan import Record, Scanner, Structure
 from pipeline.decode import Encoding, UndecodableError
-from pipeline.files import plain
 from pipeline.header import REJECTED_COLUMNS, Header, Wanted, find_header, our_delimiter
 from pipeline.model import InputError, UserError
 from pipeline.reloaded import batches
@@ -36,8 +35,9 @@ from pipeline.rows import DISAGREE, Batch, Layout, RaggedRow, is_blank
 from pipeline.settings import MAX_FILE_SIZE
 from pipeline.sniff import SNIFF_BYTES, is_our_workbook
 from pipeline.unpack import Content
+from pipeline.words import plain
 
-__all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOptions", "inspect", "read"]
+__all__ = ["Chunk", "Inspection", "RaggedRow", "SourceOptions", "inspect", "read"]
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
 _BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text

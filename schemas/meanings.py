@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+# Cells that say "nothing". "None" and "NA" are not among them: somebody may be called so.
+NULL_WORDS = ("N/A", "n/a", "NULL", "null", "(null)", "NaN", "-", "--")
+# What says so where a cell was refused, in capitals.
+NULL_WORDS_OF_REFUSED = frozenset(word.upper() for word in NULL_WORDS) | frozenset(
+    ("NA", "N.A.", "#N/A", "NONE", "NIL", "UNKNOWN", "NOT PROVIDED", "TBD", "?")
+)
+
 
 class Shape(StrEnum):
     """What the values of a column look like."""

@@ -9,9 +9,10 @@ from reading import inspect, read, refused
 from pipeline import source
 from pipeline.csvscan import Record, Scanner, records
 from pipeline.decode import Encoding
+from pipeline.header import REJECTED_COLUMNS
 from pipeline.model import InputError, UserError
 from pipeline.rows import Layout, batches
-from pipeline.source import REJECTED_COLUMNS, SourceOptions
+from pipeline.source import SourceOptions
 
 
 @pytest.fixture

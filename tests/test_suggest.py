@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import draft, mapping
-from pipeline.draft import Reading, quoted
+from pipeline.draft import Reading
 from pipeline.likeness import likeness, words
 from pipeline.shapes import Column
 from pipeline.suggest import CONFIDENT, Suggestion, Used, suggest
+from pipeline.toml import quoted
 from schemas.catalogue import CATALOGUE
 from schemas.meanings import MEANINGS, Meaning, Shape
 
