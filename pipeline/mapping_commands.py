@@ -139,6 +139,10 @@ def _reading(sampled: Sample) -> Reading:
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
+    from pipeline import settings
+
+    if path.resolve() == settings.FILE.resolve():
+        raise UserError(f"{path}: is where settings are read from; give the mapping another name with -o")
     try:
         with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
             file.write(text)
