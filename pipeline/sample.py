@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import source
-from pipeline.mapping import cells
+from pipeline.mapped import cells
 from pipeline.model import InputError
 from pipeline.shapes import Column, reaches_somebody
 from pipeline.source import Inspection, SourceOptions

@@ -140,21 +140,8 @@ LOSSY = "#LOSSY!"
 # What spreadsheets show for an error: in English, and in German, French, Spanish, Portuguese and Italian.
 _ERROR_WORDS = (
     *("REF", "VALUE", "NULL", "NUM", "ERROR", "SPILL", "CALC", "FIELD", "BLOCKED", "CONNECT", "BUSY", "UNKNOWN"),
-    *(
-        "PYTHON",
-        "EXTERNAL",
-        "TIMEOUT",
-        "DIV/0",
-        "BEZUG",
-        "WERT",
-        "ZAHL",
-        "VALEUR",
-        "NOMBRE",
-        "VALOR",
-        "VALORE",
-        "RIF",
-        "NUL",
-    ),
+    *("PYTHON", "EXTERNAL", "TIMEOUT", "DIV/0", "BEZUG", "WERT", "ZAHL", "VALEUR", "NOMBRE", "VALOR", "VALORE"),
+    *("RIF", "NUL"),
     *("¡REF", "¡VALOR", "¡NUM", "¡NULO", "¡DIV/0", "NULO", "NULLO"),
 )
 _ERROR_QUESTIONS = ("NAME", "NOM", "¿NOMBRE", "NOME")
