@@ -256,8 +256,6 @@ def test_phone_is_found(raw: str, expected: Said) -> None:
         ("\uff12\uff10\uff125550123", "bad_phone"),
         ("900-555-0123", "premium_phone"),
         ("9005550123", "premium_phone"),
-        ("202-976-0123", "premium_phone"),
-        ("2029760123", "premium_phone"),
         ("8335550123", "toll_free_phone"),
         ("8895550123", "toll_free_phone"),
         ("tel:+1-202-555-0123;ext=89", "phone_extension"),
@@ -292,7 +290,7 @@ def test_phone_is_refused(raw: str, rule: str) -> None:
         ("\uff12\uff10\uff125550123", "another script"),
         ("202-555-0123 x89", 'take = "first"'),
         ("202-555-0123 / 202-555-0124", 'take = "first"'),
-        ("202-976-0123", "charges"),
+        ("900-555-0123", "charges"),
     ],
 )
 def test_phone_messages(raw: str, words: str) -> None:
@@ -861,7 +859,7 @@ _MARKS = [
     ".0",
     "E+9",
 ]
-_PHONES = ["202", "555", "0123", "2025550123", "416", "800", "976", "911", "x", "ext", "p:", "'", "tel:"]
+_PHONES = ["202", "555", "0123", "2025550123", "416", "800", "900", "911", "x", "ext", "p:", "'", "tel:"]
 _DATES = ["12", "25", "03/04", "2026", "10:00", "T", "PM", "Z", "Jan", "EST"]
 _WORDS = ["NY", "n.y.", "Maine", "Ont", "2139", "02139", "6789", "0000", "yes", "TRUE", "#N/A", "Jose\u0301"]
 _SIGNS = ["\U0001f469", "\u0651", "K1A", "0B6", "ana", "@", "example", ".com", "<", ">", '="', '"', "=", "E+15", "000"]
