@@ -450,6 +450,13 @@ def test_a_column_of_people_not_to_be_called_is_pointed_out() -> None:
     assert '# ATTENTION, column "Do Not Call"' in text
 
 
+def test_people_not_to_be_called_are_pointed_out_on_the_screen(leads: Leads, home: Path) -> None:
+    """Who writes the mapping to a file need not open it before the load."""
+    path = write_csv(home / "list.csv", [["Phone", "Do Not Call"], *([one, "1"] for one in PHONES)])
+    told = leads("mapping", "suggest", path, "--campaign", "Spring Renewals", "-o", "new.toml")
+    assert 'ATTENTION, column "Do Not Call": rows that are marked there are not left out' in told.err
+
+
 def test_reading_decisions_stand_under_source() -> None:
     """As they must be said for the list to be read alike."""
     text = draft.toml(suggested({"1": PHONES}), Reading("x", {"sheet": 'A "b"', "header_row": 0}))
