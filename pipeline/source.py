@@ -423,7 +423,10 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> _Insp
     delimiter, start, row = _delimiter(head, whole, options.delimiter)
     structure, sha256 = _scan(path, encoding, delimiter)
     records = csvscan.records(head, delimiter, row=row, start=start, whole=whole)
-    header, first = _placed(list(islice(records, csvscan.HEAD_RECORDS + (options.header_row or 0))), options)
+    found = list(islice(records, csvscan.HEAD_RECORDS + (options.header_row or 0)))
+    if whole and not found:
+        raise InputError("it holds no rows; export it again")
+    header, first = _placed(found, options)
     layout = Layout(
         path=path,
         encoding=encoding,

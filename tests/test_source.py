@@ -277,6 +277,7 @@ def test_columns_of_an_earlier_run_are_left_out(file):
     [
         ("", "it is empty"),
         ("\n\n \n", "it holds no rows"),
+        (b"\xef\xbb\xbf", "it holds no rows"),
         ("a,b\n", "it has no rows below the header"),
         ("a,b\n\n,\n", "it has no rows below the header"),
         ('a,b\n1,2\n3,"x\n4,5\n', "row 3: a quoted cell is never closed"),
