@@ -44,17 +44,18 @@ def _head(suggestion: Suggestion, reading: Reading) -> list[str]:
         f"# A mapping for {comment(reading.name)}, as suggested: read it through before you load.",
         f"# Each number says how sure a line is, from 0 to 1; below {CONFIDENT} it is left to you, behind a #.",
         *(f"# The file: {comment(note)}" for note in reading.notes),
-        *_warnings(suggestion),
+        *(f"# ATTENTION, {comment(warning)}" for warning in warnings(suggestion)),
         f"operation = {quoted(suggestion.operation.name)}",
         'unmapped = "ignore" # columns that no line below names are not sent',
     ]
 
 
-def _warnings(suggestion: Suggestion) -> Iterator[str]:
+def warnings(suggestion: Suggestion) -> Iterator[str]:
+    """What columns of the list mean for people, one line each."""
     for column in suggestion.columns:
         for meaning in MEANINGS:
             if meaning.warning and likeness(column.header, meaning).same:
-                yield f"# ATTENTION, column {quoted(column.header)}: {meaning.warning}"
+                yield f"column {quoted(column.header)}: {meaning.warning}"
 
 
 # --- [source] ---

@@ -176,7 +176,10 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> Inspe
     delimiter, start, row = _delimiter(head, whole, options.delimiter)
     structure, sha256 = _scan(path, encoding, delimiter)
     records = csvscan.records(head, delimiter, row=row, start=start, whole=whole)
-    header, first = _placed(list(islice(records, csvscan.HEAD_RECORDS + (options.header_row or 0))), options)
+    found = list(islice(records, csvscan.HEAD_RECORDS + (options.header_row or 0)))
+    if whole and not found:
+        raise InputError("it holds no rows; export it again")
+    header, first = _placed(found, options)
     layout = Layout(
         path=path,
         encoding=encoding,
@@ -229,7 +232,7 @@ def _delimiter(head: bytes, whole: bool, given: str | None) -> tuple[str, int, i
     start, row = (declared[1], 2) if declared else (0, 1)
     if given is not None:
         return given, start, row
-    if declared:
+    if declared and declared[0].encode() in head[start:]:  # else the line lies: another program wrote what follows
         return declared[0], start, row
     return csvscan.find_delimiter(head, start=start, whole=whole), start, row
 

@@ -154,6 +154,10 @@ def _write(path: Path, text: str, *, force: bool) -> None:
 
 def _tell(suggestion: Suggestion, file: str, output: Path | None, notes: tuple[str, ...]) -> None:
     """On stderr, what is left to do."""
+    from pipeline import draft
+
+    for warning in draft.warnings(suggestion):
+        click.echo(f"leads: ATTENTION, {warning}", err=True)
     for note in notes:
         click.echo(f"leads: {note}", err=True)
     where = output or "the mapping"

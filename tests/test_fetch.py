@@ -841,3 +841,14 @@ def test_an_address_is_told_without_what_is_secret() -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="a file name is empty"):
         files.find([""])
+
+
+def test_of_several_files_the_one_that_lacks_a_column_is_named(leads: Leads, home: Path) -> None:
+    """Its user can't tell otherwise which to mend."""
+    write_csv(home / "may.csv", [["Phone"], ["2025550101"]])
+    write_csv(home / "june.csv", [["Tel"], ["2025550102"]])
+    mapping = '[fields]\nPrimaryPhone = "Phone"\nCampaign = { value = "Spring Renewals" }\n'
+    write(home / "m.toml", f'operation = "InsertLead"\n{mapping}')
+    refused = leads("check", "may.csv", "june.csv", "-m", "m.toml")
+    assert refused.code == 2
+    assert "june.csv: mapping m.toml: the file has no column 'Phone'" in refused.err
