@@ -6,7 +6,6 @@ import bz2
 import gzip
 import hashlib
 import importlib.util
-import io
 import os
 import pty
 import signal
@@ -18,7 +17,6 @@ import time
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,8 +25,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, phone, tls_server, write, write_csv, write_xlsx
+from conftest import Account, Leads, phone, piped, tls_server, write, write_csv, write_xlsx
 from fsspec.implementations.memory import MemoryFileSystem
+from handmade import archive as zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,14 +45,6 @@ Campaign = { value = "Demo" }
 """
 TEXT = f"Phone,Name\n{phone(1)},Ann\n{phone(2)},Bob\n"
 CONTENT = TEXT.encode()
-
-
-def zipped(entries: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", method) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, data)
-    return content.getvalue()
 
 
 def gz(data: bytes) -> bytes:
@@ -424,17 +415,6 @@ def test_any_name_of_a_file_will_do(
 
 
 # --- Standard input and pipes ---
-
-
-@contextmanager
-def piped(content: bytes) -> Iterator[None]:
-    """Standard input, with this in it."""
-    before = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
-    try:
-        yield
-    finally:
-        sys.stdin = before
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
