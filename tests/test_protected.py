@@ -66,7 +66,7 @@ Load = Callable[..., Result]
 StartVendor = Callable[[Callable[[dict[str, str]], bytes]], RawVendor]
 
 
-def call(leads: Leads, account: Account, operation: str, *fields: str, **given: Any) -> Result:
+def call(leads: Leads, account: Account | RawVendor, operation: str, *fields: str, **given: Any) -> Result:
     return leads("call", operation, *fields, "--yes", "--json", *QUICK, env=account.env, **given)
 
 
@@ -260,6 +260,31 @@ def test_a_call_in_another_terminal_bars_what_is_not_sent_yet(
     assert result.fates[2 + number] == "skipped/suppressed"
     assert result.fates[3 - number] == "accepted"
     assert [form["PrimaryPhone"] for form in vendor.forms if "PrimaryPhone" in form].count(phone(number)) <= 1 - number
+
+
+def test_who_is_taken_off_during_a_run_was_not_counted(load: Load, leads: Leads, raw_vendor: StartVendor) -> None:
+    """No more people are contacted than were counted before the first was: one row is left to the next run."""
+    vendor = raw_vendor(lambda form: OK)
+    call(leads, vendor, "LeadOperations.InsertDnc", f"Number={phone(0)}")
+    looks, release = count(), [LEADS, "call", "LeadOperations.DeleteDnc", f"Number={phone(0)}", "--yes", "--quiet"]
+
+    def clock() -> datetime:
+        if next(looks) == 6:  # the rows have been counted
+            subprocess.run(release, env={**os.environ, **vendor.env}, capture_output=True, check=True)
+        return eastern(12)()
+
+    result = load(DIALED, phone(0), phone(1), env=vendor.env, args=("--max-contacts", 1), now=clock)
+    assert sorted(result.fates.values()) == ["accepted", "not_attempted"]
+    assert sum("PrimaryPhone" in form for form in vendor.forms) == 1
+
+
+def test_the_phone_that_a_lead_would_get_is_looked_at(leads: Leads, account: Account) -> None:
+    """Of an update by phone both count: the one that it has, and the one that it would have."""
+    account.insert(phone(1))
+    call(leads, account, "LeadOperations.InsertDnc", f"Number={phone(2)}")
+    for by, new in ((phone(1), phone(2)), (phone(2), phone(1))):
+        fields = ("SearchField=Phone", f"Identifier={by}", f"PrimaryPhone={new}")
+        assert call(leads, account, "UpdateLead", *fields).json["code"] == "suppressed"
 
 
 @pytest.mark.parametrize("leads_there", [1, 2], ids=["the only one", "the second of two"])
