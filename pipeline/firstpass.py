@@ -191,6 +191,7 @@ def _inspect_as(path: Path, options: SourceOptions, encoding: Encoding) -> Inspe
         start_byte=first.start_byte,
         block_bytes=_block_bytes(structure, header.width),
         pads_short=options.pad_short and header.ours is None,
+        line_cells=len(header.source_cells[0]) if structure.breaks_cells else 0,
     )
     counts = Counts(header)
     if structure.records >= first.row:  # of nothing, pyarrow would say that it is invalid

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline import mapped, payloads, report
 from pipeline.advice import Advice
+from pipeline.clean.phone import ANYWHERE
 from pipeline.mapping import Plan
 from pipeline.model import PROBLEMS, Status
 from pipeline.payloads import Repeats, Target
@@ -235,6 +236,8 @@ def _with_ragged(table: pa.Table, ragged: tuple[RaggedRow, ...], width: int) -> 
 
 def _ragged(row: RaggedRow, width: int) -> dict[str, object]:
     text = f"the row has {len(row.cells)} cells where the header has {width}: check for a missing quote or delimiter"
+    if len(row.cells) >= width and any("\n" in cell and ANYWHERE.search(cell) for cell in row.cells):
+        text = "a cell holds the end of this row, a line break and the next row: take the stray quotes away"
     problem = {"field": "", "rule": "ragged_row", "value": " | ".join(row.cells[:5]), "message": text}
     return {
         "row": row.row,
