@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading import inspect, read, refused
 
-from pipeline import source
+from pipeline import firstpass, source
 from pipeline.csvscan import Record, Scanner, records
 from pipeline.decode import Encoding
 from pipeline.header import REJECTED_COLUMNS
@@ -83,7 +83,7 @@ def test_rows_are_numbered_as_their_user_counts(file):
 
 def test_numbers_hold_across_blocks_with_ragged_and_blank_rows(file, monkeypatch):
     """Ragged and blank rows take numbers, in every block."""
-    monkeypatch.setattr(source, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(firstpass, "_BLOCK_BYTES", 64)
     lines = ["a,b", *(("x", "1,2,3", "", " ", ",", f"{n},{n}", f"{n},{n}", f"{n},{n}")[n % 8] for n in range(400))]
     _, cells, ragged = read(file("\n".join(lines) + "\n"))
     assert cells == {n + 2: (str(n), str(n)) for n in range(400) if n % 8 in (5, 6, 7)}
@@ -114,7 +114,7 @@ def test_a_record_longer_than_a_block_is_read(file):
 
 def test_a_record_beyond_the_bound_is_refused(file, monkeypatch):
     """A record that no list has is refused with its row."""
-    monkeypatch.setattr(source, "_MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr(firstpass, "_MAX_RECORD_BYTES", 100)
     assert refused(file(f"a,b\n1,2\n1,{'x' * 200}\n")).startswith("row 3 has 203 bytes")
 
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.clean import CleanOptions
-from pipeline.mapped import apply
-from pipeline.mapping import Mapped
+from pipeline.mapped import Mapped, apply
 from pipeline.model import PROBLEMS, REPAIRS
 from pipeline.validate import Checked
 
