@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import mapping, payloads, report
+from pipeline import mapped, payloads, report
 from pipeline.advice import Advice
 from pipeline.mapping import Plan
 from pipeline.model import PROBLEMS, Status
@@ -44,7 +44,7 @@ class Preparer:
 
     def part(self, chunk: Chunk) -> pa.Table:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
-        checked = self.validator.check(mapping.apply(self.validator.plan, chunk.frame))
+        checked = self.validator.check(mapped.apply(self.validator.plan, chunk.frame))
         self.advice.look(self.validator.plan.operation, checked.frame[checked.valid])
         status, code, message, problems = self._fates(checked)
         columns = self._payload_columns(chunk, checked, status == Status.VALID.value)
@@ -205,7 +205,7 @@ def totals(
         return None
     found = Repeats() if before is None else before
     for chunk in chunks:
-        checked = validator.check(mapping.apply(validator.plan, chunk.frame))
+        checked = validator.check(mapped.apply(validator.plan, chunk.frame))
         rows = chunk.frame.index.to_numpy(dtype=np.int64)[checked.valid]
         found.add(identities(validator, checked), places_of(number, rows))
     return found

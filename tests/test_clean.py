@@ -228,7 +228,7 @@ def test_phone_is_found(raw: str, expected: Said) -> None:
         ("202-555-0123/202-555-0124", "two_phones"),
         ("2025550123 2025550124", "two_phones"),
         ("202-555-0123 or 555-0124", "two_phones"),
-        ("801-555-7712x4563;801-555-9999", "two_phones"),
+        ("801-555-0112x4563;801-555-0199", "two_phones"),
         ("202-555-0123\n202-555-0124", "two_phones"),
         ("+44 20 7946 0958", "foreign_phone"),
         ("(+44) 20 7946 0958", "foreign_phone"),
@@ -256,8 +256,6 @@ def test_phone_is_found(raw: str, expected: Said) -> None:
         ("\uff12\uff10\uff125550123", "bad_phone"),
         ("900-555-0123", "premium_phone"),
         ("9005550123", "premium_phone"),
-        ("202-976-0123", "premium_phone"),
-        ("2029760123", "premium_phone"),
         ("8335550123", "toll_free_phone"),
         ("8895550123", "toll_free_phone"),
         ("tel:+1-202-555-0123;ext=89", "phone_extension"),
@@ -292,7 +290,7 @@ def test_phone_is_refused(raw: str, rule: str) -> None:
         ("\uff12\uff10\uff125550123", "another script"),
         ("202-555-0123 x89", 'take = "first"'),
         ("202-555-0123 / 202-555-0124", 'take = "first"'),
-        ("202-976-0123", "charges"),
+        ("900-555-0123", "charges"),
     ],
 )
 def test_phone_messages(raw: str, words: str) -> None:
@@ -327,7 +325,7 @@ def test_a_territory_is_a_region_of_its_own(area: str, region: str) -> None:
         ("2025550123#89", "2025550123", "", "89"),
         ("202-555-0123,,89#", "202-555-0123", "", "89"),
         ("tel:+1-202-555-0123;ext=89", "+1-202-555-0123", "", "89"),
-        ("801-555-7712x4563;801-555-9999", "801-555-7712", "801-555-9999", "4563"),
+        ("801-555-0112x4563;801-555-0199", "801-555-0112", "801-555-0199", "4563"),
         ("202-555-0123 / 202-555-0124", "202-555-0123", "202-555-0124", ""),
         ("2025550123 2025550124 2025550125", "2025550123", "2025550124", ""),
         ("202-555-0123 or\n202-555-0124 EXT 7", "202-555-0123", "202-555-0124", ""),
@@ -861,7 +859,7 @@ _MARKS = [
     ".0",
     "E+9",
 ]
-_PHONES = ["202", "555", "0123", "2025550123", "416", "800", "976", "911", "x", "ext", "p:", "'", "tel:"]
+_PHONES = ["202", "555", "0123", "2025550123", "416", "800", "900", "911", "x", "ext", "p:", "'", "tel:"]
 _DATES = ["12", "25", "03/04", "2026", "10:00", "T", "PM", "Z", "Jan", "EST"]
 _WORDS = ["NY", "n.y.", "Maine", "Ont", "2139", "02139", "6789", "0000", "yes", "TRUE", "#N/A", "Jose\u0301"]
 _SIGNS = ["\U0001f469", "\u0651", "K1A", "0B6", "ana", "@", "example", ".com", "<", ">", '="', '"', "=", "E+15", "000"]
@@ -895,7 +893,6 @@ OPTIONS = st.builds(
 ZIPS = st.from_regex(r"\A(z:|')?\d{3,5}[- ]?(\d{4})?(\.0)?\Z", fullmatch=True)
 ANY_VALUE = VALUES | SPELLINGS | SEVERAL | DATES | IDS | EMAILS | ZIPS
 COLUMNS = st.lists(ANY_VALUE, max_size=12)
-UNHURRIED = settings(deadline=None)  # the first phone of a process builds the table of area codes
 NAMES = st.sampled_from(sorted(CLEANERS))
 Row = dict[str, str]
 BESIDE = st.fixed_dictionaries(
@@ -912,7 +909,6 @@ def cleaned(name: str, column: list[str], options: CleanOptions, beside: Row) ->
     return clean(name, "F", pa.array(column, pa.string()), options, context)
 
 
-@UNHURRIED
 @given(NAMES, COLUMNS, OPTIONS, BESIDE)
 def test_every_change_is_recorded(name: str, column: list[str], options: CleanOptions, beside: Row) -> None:
     """Each cell is as it was, or has exactly one repair, or keeps its value and has exactly one problem."""
@@ -929,7 +925,6 @@ def test_every_change_is_recorded(name: str, column: list[str], options: CleanOp
     assert all(column[p["position"]] == p["value"] and p["message"] for p in problems)
 
 
-@UNHURRIED
 @given(NAMES, COLUMNS, OPTIONS, BESIDE)
 def test_cleaning_twice_is_cleaning_once(name: str, column: list[str], options: CleanOptions, beside: Row) -> None:
     """A cleaned value stays as it is beside the same values; cleaned dates read in the vendor's own order."""
@@ -941,7 +936,6 @@ def test_cleaning_twice_is_cleaning_once(name: str, column: list[str], options: 
     assert (again.repairs.num_rows, again.problems.num_rows) == (0, 0)
 
 
-@UNHURRIED
 @given(NAMES, ANY_VALUE, OPTIONS, BESIDE)
 def test_by_column_as_by_value(name: str, raw: str, options: CleanOptions, beside: Row) -> None:
     """The fast path for whole columns says what the judgement of a single value says."""
@@ -955,7 +949,6 @@ def test_by_column_as_by_value(name: str, raw: str, options: CleanOptions, besid
         assert (value, found.rule) == (raw, mark.rule if mark else "")
 
 
-@UNHURRIED
 @given(NAMES, COLUMNS, OPTIONS, st.lists(BESIDE, min_size=12, max_size=12))
 def test_each_row_is_judged_beside_its_own(
     name: str, column: list[str], options: CleanOptions, rows: list[Row]
@@ -1020,7 +1013,7 @@ def ten_digits(text: str) -> list[str]:
     return [_digits(part)[-10:] for part in re.split(r"[|,;\n]", re.sub(r"\.0+", "", text))]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(NAMES, COLUMNS, OPTIONS, BESIDE)
 def test_a_lossless_repair_keeps_the_meaning(name: str, column: list[str], options: CleanOptions, beside: Row) -> None:
     """What the raw value meant can be told from the cleaned one; a zone's own test is below."""
@@ -1031,7 +1024,6 @@ def test_a_lossless_repair_keeps_the_meaning(name: str, column: list[str], optio
             assert MEANING[rule](raw, repair["value"]), repair
 
 
-@settings(deadline=None)
 @given(
     SOON,
     st.integers(-14 * 60, 14 * 60),
@@ -1048,7 +1040,6 @@ def test_a_converted_time_is_the_same_moment(written: datetime, minutes: int, th
     assert shown == datetime.fromisoformat(raw)
 
 
-@UNHURRIED
 @given(st.lists(SEVERAL | VALUES, min_size=1, max_size=12), st.sampled_from(["first", "second", "extension"]))
 def test_a_part_is_in_its_cell(column: list[str], which: str) -> None:
     """What a field takes of a cell stands there, in one piece."""
@@ -1058,7 +1049,6 @@ def test_a_part_is_in_its_cell(column: list[str], which: str) -> None:
         assert part in (cell, "") or part in (fix.value if fix else cell)
 
 
-@UNHURRIED
 @given(st.lists(VALUES | SPELLINGS | SEVERAL | DATES, min_size=1, max_size=12), OPTIONS)
 def test_phones_are_in_their_cells(column: list[str], options: CleanOptions) -> None:
     """No phone comes out whose ten digits are not in its cell in that order, side by side."""
@@ -1070,7 +1060,6 @@ def test_phones_are_in_their_cells(column: list[str], options: CleanOptions) -> 
             assert value in "".join(c for c in raw if c in "0123456789")
 
 
-@UNHURRIED
 @given(SPELLINGS | VALUES, VALUES, VALUES)
 def test_a_phone_is_found_anywhere(raw: str, before: str, after: str) -> None:
     """A cell that is a phone is found with anything around it but digits."""

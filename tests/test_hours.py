@@ -150,7 +150,7 @@ def test_clocks_are_those_of_the_place(zone: str, before: str, told: str) -> Non
     assert opening(Place((zone,), ()), at(before, zone)) == told
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([*AREAS, "850", "907", "808", "671", "709", "401", "605", "205", "800"]),
     st.sampled_from(["", "90210", "02139", "96910", "99501", "73301", "79901"]),

@@ -103,7 +103,7 @@ def spellings(draw: st.DrawFn) -> str:
     return parts[0] + parts[1] + draw(_GAPS) + parts[2] + draw(_GAPS) + parts[3] + end
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(spellings(), min_size=1, max_size=30))
 def test_whatever_is_called_can_be_suppressed(cells: list[str]) -> None:
     """Every spelling in which a lead's phone is accepted is found in a suppress file."""
