@@ -127,6 +127,8 @@ class CallingHours:
         span = Span(from_hour * 60 + from_minute, to_hour * 60 + to_minute)
         if span.opens < FEDERAL.opens or span.closes > FEDERAL.closes:
             raise ValueError("can be tighter than 8:00-21:00, and no wider")
+        if span.closes <= span.opens:
+            raise ValueError("ends before it begins")
         if span.closes - span.opens <= BEFORE_THE_END:
             raise ValueError(f"leaves no time: the last {BEFORE_THE_END} minutes are for calls that were sent before")
         return cls(span)

@@ -191,6 +191,28 @@ def test_a_file_of_do_not_call_numbers_counts_as_well(load: Load, leads: Leads, 
     assert result.fates == {**dict.fromkeys((2, 3, 4), "skipped/suppressed"), 5: "accepted"}
 
 
+def test_a_step_that_puts_a_number_on_do_not_call_counts_as_well(load: Load, account: Account) -> None:
+    """It follows one load, and holds for the next; so it does for what is loaded again on purpose."""
+    assert load(INSERT, phone(0), env=account.env).fates == {2: "accepted"}
+    step = f'[[after]]\noperation = "LeadOperations.InsertDnc"\nfields = {{ Number = "{phone(0)}" }}\n'
+    assert load(INSERT + step, phone(1), env=account.env).json["after"][0]["status"] == "accepted"
+    assert load(INSERT, phone(0), env=account.env, args=("--again",)).fates == {2: "skipped/suppressed"}
+
+
+@pytest.mark.parametrize("command", [("reconcile",), ("resume",), ("retry", "--only", "unknown")])
+def test_a_doubt_is_not_sent_again_to_whom_nobody_may_call(
+    load: Load, leads: Leads, raw_vendor: StartVendor, command: tuple[str, ...]
+) -> None:
+    """It is looked up, and not found; the number was put on do-not-call since."""
+    replies = {"InsertDnc": OK, "SearchLead": http_reply("no such page", "500 Internal Server Error")}
+    vendor = raw_vendor(lambda form: replies.get(form.get("Action", ""), b""))
+    assert load(INSERT, phone(0), env=vendor.env, args=("--attempts", 1)).fates[2].startswith("unknown")
+    call(leads, vendor, "LeadOperations.InsertDnc", f"Number={phone(0)}")
+    replies["SearchLead"] = http_reply('{"Leads":[]}')
+    leads(*command, "--json", *QUICK, env=vendor.env)
+    assert sum("PrimaryPhone" in form for form in vendor.forms) == 1
+
+
 def test_it_counts_though_nobody_knows_whether_it_has_arrived(
     load: Load, leads: Leads, start_account: Callable[..., Account]
 ) -> None:
