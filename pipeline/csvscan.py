@@ -51,12 +51,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a scan of the whole text found: records (blank ones included), bytes of the longest, the last line's end."""
+    """What a scan of the whole text found: records (blank ones included), bytes of the longest, the last line's end.
+
+    `breaks_cells` where a cell holds a line break.
+    """
 
     records: int
     longest_bytes: int
     longest_row: int
     ends_with_newline: bool
+    breaks_cells: bool
 
 
 def separator_line(head: bytes) -> tuple[str, int] | None:
@@ -214,10 +218,11 @@ class Scanner:
             raise InputError(
                 f"{self._lone_return}: a carriage return without a line feed; quote the cell it is in, or remove it"
             )
+        breaks_cells = self._lines > self._records
         if self._offset > self._record_start:  # the last record has no line end
             self._records += 1
             self._keep_longest(self._offset - self._record_start, self._records)
-        return Structure(self._records, *self._longest, ends_with_newline)
+        return Structure(self._records, *self._longest, ends_with_newline, breaks_cells)
 
     def _scan(self, raw: bytes, end: int) -> None:
         """Takes the bytes from 1 to `end`; those at 0 and from `end` on are their neighbours."""

@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import mapping, payloads, report
+from pipeline import mapped, payloads, report
 from pipeline.advice import Advice
+from pipeline.clean.phone import ANYWHERE
 from pipeline.mapping import Plan
 from pipeline.model import PROBLEMS, Status
 from pipeline.payloads import Repeats, Target
@@ -44,7 +45,7 @@ class Preparer:
 
     def part(self, chunk: Chunk) -> pa.Table:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
-        checked = self.validator.check(mapping.apply(self.validator.plan, chunk.frame))
+        checked = self.validator.check(mapped.apply(self.validator.plan, chunk.frame))
         self.advice.look(self.validator.plan.operation, checked.frame[checked.valid])
         status, code, message, problems = self._fates(checked)
         columns = self._payload_columns(chunk, checked, status == Status.VALID.value)
@@ -205,7 +206,7 @@ def totals(
         return None
     found = Repeats() if before is None else before
     for chunk in chunks:
-        checked = validator.check(mapping.apply(validator.plan, chunk.frame))
+        checked = validator.check(mapped.apply(validator.plan, chunk.frame))
         rows = chunk.frame.index.to_numpy(dtype=np.int64)[checked.valid]
         found.add(identities(validator, checked), places_of(number, rows))
     return found
@@ -235,6 +236,8 @@ def _with_ragged(table: pa.Table, ragged: tuple[RaggedRow, ...], width: int) -> 
 
 def _ragged(row: RaggedRow, width: int) -> dict[str, object]:
     text = f"the row has {len(row.cells)} cells where the header has {width}: check for a missing quote or delimiter"
+    if len(row.cells) >= width and any("\n" in cell and ANYWHERE.search(cell) for cell in row.cells):
+        text = "a cell holds the end of this row, a line break and the next row: take the stray quotes away"
     problem = {"field": "", "rule": "ragged_row", "value": " | ".join(row.cells[:5]), "message": text}
     return {
         "row": row.row,

@@ -106,7 +106,7 @@ def _advised(problems: pa.Array, cells: pa.ChunkedArray, width: int) -> pa.Array
     """What is wrong, and of rows with that many cells how they are mended here; other rows have null there."""
     short = f". Put what belongs there in place of {guard.MISSING}, or empty the cell"
     long = ". Move the cells to the right of this one into their columns"
-    advice = pc.if_else(pc.less(cells, width), short, long)
+    advice = pc.if_else(pc.less(cells, width), short, pc.if_else(pc.greater(cells, width), long, ""))
     return pc.binary_join_element_wise(problems, pc.fill_null(advice.combine_chunks(), ""), "")
 
 

@@ -29,7 +29,7 @@ def _restored(batch: Batch, ours: Ours) -> Batch:
     if not len(batch.rows) and not batch.ragged:
         return batch
     width = batch.table.num_columns
-    batch = fitted(batch, [row for row in batch.ragged if _is_whole(row.cells, ours, width)])
+    batch = fitted(batch, [row for row in batch.ragged if _is_whole(row, ours, width)])
     loose = _loose(batch.table, ours)
     unmended = [
         RaggedRow(int(row), tuple(record.values()))
@@ -74,9 +74,11 @@ def _mask(found: pa.BooleanArray) -> npt.NDArray[np.bool_]:
 # --- Records of another width ---
 
 
-def _is_whole(cells: Sequence[str], ours: Ours, width: int) -> bool:
+def _is_whole(row: RaggedRow, ours: Ours, width: int) -> bool:
     """Whether a record has all the cells of its source: where it differs from the header, it has only blanks."""
-    return len(cells) > max(ours.own) and not any(cell.strip() for cell in cells[width:])
+    if row.has_swallowed:
+        return False
+    return len(row.cells) > max(ours.own) and not any(cell.strip() for cell in row.cells[width:])
 
 
 def _cells(cells: Sequence[str], ours: Ours, width: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ import pyarrow.compute as pc
 import pyarrow.csv as pv
 
 from pipeline import csvscan, decode, parquet, workbook
+from pipeline.clean.phone import ANYWHERE
 from pipeline.decode import Encoding
 from pipeline.header import Ours
 from pipeline.model import InputError
 
 DISAGREE = "its quotes can be read in more than one way; open it in Excel and save it as .xlsx, or as CSV"
 
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _PENDING_RAGGED = 200_000  # of 4 MiB: more are no list with some bad rows, and would fill memory
 _COPY_BYTES = 1 << 20
 
@@ -45,14 +48,16 @@ class Layout:
     records: parquet.Records | None = None  # of a Parquet file
     ours: Ours | None = None  # of a rejected file of ours: where it has what
     pads_short: bool = False  # a record with too few cells gets empty ones at its end
+    line_cells: int = 0  # of a record in the source, where cells hold line breaks; 0: none does
 
 
 @dataclass(frozen=True, slots=True)
 class RaggedRow:
-    """A record with more or fewer cells than the header."""
+    """A record with more or fewer cells than the header, or one that has swallowed another: a cell holds that."""
 
     row: int
     cells: tuple[str, ...]
+    has_swallowed: bool = False
 
 
 class Batch(NamedTuple):
@@ -143,7 +148,7 @@ def _csv_batches(layout: Layout) -> Iterator[Batch]:
     misfits = _Misfits(layout)
     for table in _parsed(layout, misfits):
         rows = misfits.numbers(len(table))
-        yield _padded(layout, _without_blank(Batch(rows, table, *misfits.taken())))
+        yield _without_swallowed(layout, _padded(layout, _without_blank(Batch(rows, table, *misfits.taken()))))
     empty = pa.record_batch([pa.array([], pa.string())] * layout.width, names=_names(layout.width))
     yield _padded(layout, Batch(np.empty(0, dtype=np.int64), empty, *misfits.taken()))
 
@@ -160,6 +165,36 @@ def _padded(layout: Layout, batch: Batch) -> Batch:
     """The batch with its short records among those that fit, where the layout pads them."""
     short = [row for row in batch.ragged if len(row.cells) < layout.width] if layout.pads_short else []
     return fitted(batch, short)._replace(padded=tuple(row.row for row in short))
+
+
+def _without_swallowed(layout: Layout, batch: Batch) -> Batch:
+    """The batch with those records among the ragged ones of which a cell has swallowed the end of one and the next.
+
+    Two stray quotes do that, and what follows them is another person's: the record has as many cells as it should.
+    """
+    found = _swallowing(layout, batch.table)
+    if not found:
+        return batch
+    records = batch.table.take(pa.array(found)).to_pylist()
+    rows = [
+        RaggedRow(int(row), tuple(record.values()), has_swallowed=True)
+        for row, record in zip(batch.rows[found], records, strict=True)
+    ]
+    ragged = sorted((*batch.ragged, *rows), key=lambda row: row.row)
+    kept = np.delete(np.arange(len(batch.rows)), found)
+    return batch._replace(rows=batch.rows[kept], table=batch.table.take(pa.array(kept)), ragged=tuple(ragged))
+
+
+def _swallowing(layout: Layout, table: pa.RecordBatch) -> list[int]:
+    """The positions of records with a cell of as many delimiters as its line breaks end records, and a phone in it."""
+    found = set()
+    for column in table.columns if layout.line_cells > 1 else ():
+        for at in np.flatnonzero(pc.match_substring_regex(column, "[\r\n]").to_numpy(zero_copy_only=False)):
+            cell = column[at].as_py()
+            breaks = len(_LINE_BREAK.findall(cell))
+            if cell.count(layout.delimiter) == breaks * (layout.line_cells - 1) and ANYWHERE.search(cell):
+                found.add(int(at))
+    return sorted(found)
 
 
 def fitted(batch: Batch, records: Sequence[RaggedRow]) -> Batch:

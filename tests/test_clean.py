@@ -916,8 +916,7 @@ def own(name: str) -> st.SearchStrategy[str]:
 NAMES = st.sampled_from(sorted(CLEANERS))
 VALUE = NAMES.flatmap(lambda name: st.tuples(st.just(name), own(name)))
 COLUMN = NAMES.flatmap(lambda name: st.tuples(st.just(name), st.lists(own(name), max_size=12)))
-THOROUGH = settings(deadline=None, max_examples=400)
-UNHURRIED = settings(deadline=None)  # the first phone of a process builds the table of area codes
+THOROUGH = settings(max_examples=400)
 Row = dict[str, str]
 BESIDE = st.fixed_dictionaries(
     {
@@ -933,7 +932,6 @@ def cleaned(name: str, column: list[str], options: CleanOptions, beside: Row) ->
     return clean(name, "F", pa.array(column, pa.string()), options, context)
 
 
-@UNHURRIED
 @given(COLUMN, OPTIONS, BESIDE)
 def test_every_change_is_recorded(case: tuple[str, list[str]], options: CleanOptions, beside: Row) -> None:
     """Each cell is as it was, or has exactly one repair, or keeps its value and has exactly one problem."""
@@ -964,7 +962,6 @@ def test_cleaning_twice_is_cleaning_once(case: tuple[str, list[str]], options: C
     assert (again.repairs.num_rows, again.problems.num_rows) == (0, 0)
 
 
-@UNHURRIED
 @given(VALUE, OPTIONS, BESIDE)
 def test_by_column_as_by_value(case: tuple[str, str], options: CleanOptions, beside: Row) -> None:
     """The fast path for whole columns says what the judgement of a single value says."""
@@ -979,7 +976,6 @@ def test_by_column_as_by_value(case: tuple[str, str], options: CleanOptions, bes
         assert (value, found.rule) == (raw, mark.rule if mark else "")
 
 
-@UNHURRIED
 @given(COLUMN, OPTIONS, st.lists(BESIDE, min_size=12, max_size=12))
 def test_each_row_is_judged_beside_its_own(case: tuple[str, list[str]], options: CleanOptions, rows: list[Row]) -> None:
     """A column is cleaned as its rows are one by one, whatever stands beside the others."""
@@ -1055,7 +1051,6 @@ def test_a_lossless_repair_keeps_the_meaning(case: tuple[str, list[str]], option
             assert MEANING[rule](raw, repair["value"]), repair
 
 
-@UNHURRIED
 @given(SOON, st.sampled_from([("mdy", "%m/%d/%Y %H:%M"), ("dmy", "%d/%m/%Y %H:%M"), ("ymd", "%Y/%m/%d %H:%M")]))
 def test_a_date_is_the_moment_that_was_written_in_its_order(written: datetime, order: tuple[str, str]) -> None:
     """Day and month are never swapped."""
@@ -1063,7 +1058,6 @@ def test_a_date_is_the_moment_that_was_written_in_its_order(written: datetime, o
     assert said("callback_date", written.strftime(shape), CleanOptions(name)).value == f"{written:%m/%d/%Y %H:%M:%S}"
 
 
-@settings(deadline=None)
 @given(
     SOON,
     st.integers(-14 * 60, 14 * 60),
@@ -1080,7 +1074,6 @@ def test_a_converted_time_is_the_same_moment(written: datetime, minutes: int, th
     assert shown == datetime.fromisoformat(raw)
 
 
-@UNHURRIED
 @given(st.lists(SEVERAL | VALUES, min_size=1, max_size=12), st.sampled_from(["first", "second", "extension"]))
 def test_a_part_is_in_its_cell(column: list[str], which: str) -> None:
     """What a field takes of a cell stands there, in one piece."""
@@ -1102,7 +1095,6 @@ def test_phones_are_in_their_cells(column: list[str], options: CleanOptions) -> 
             assert re.sub("^(00)?1", "", _digits(raw)) == value
 
 
-@UNHURRIED
 @given(SPELLINGS | VALUES, VALUES, VALUES)
 def test_a_phone_is_found_anywhere(raw: str, before: str, after: str) -> None:
     """A cell that is a phone is found with anything around it but digits."""

@@ -195,7 +195,7 @@ def test_what_cant_be_unpacked_is_refused(tmp_path: Path, spool: Path, content: 
     assert not list(spool.iterdir())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pack=st.sampled_from([gz, bz2.compress, zstd, lambda data: zipped({"a": data})]), cut=st.floats(0, 1))
 def test_a_packed_file_that_is_cut_off_is_never_half_a_list(
     tmp_path: Path, spool: Path, pack: Callable[[bytes], bytes], cut: float
@@ -785,7 +785,6 @@ ODD = st.text(st.sampled_from("abcXYZ019:/?#@&=%+ "), min_size=1, max_size=12)
 SIGNATURES = st.text(st.sampled_from("abcXYZ019:/?@&=%+ "), max_size=12)
 
 
-@settings(deadline=None)
 @given(user=ODD, password=ODD, signature=SIGNATURES)
 def test_nothing_secret_of_an_address_is_told(user: str, password: str, signature: str) -> None:
     """However its user wrote it, quoted or not: what is told is host and path, or not even these."""
@@ -821,3 +820,14 @@ def test_an_address_is_told_without_what_is_secret() -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="a file name is empty"):
         files.find([""])
+
+
+def test_of_several_files_the_one_that_lacks_a_column_is_named(leads: Leads, home: Path) -> None:
+    """Its user can't tell otherwise which to mend."""
+    write_csv(home / "may.csv", [["Phone"], ["2025550101"]])
+    write_csv(home / "june.csv", [["Tel"], ["2025550102"]])
+    mapping = '[fields]\nPrimaryPhone = "Phone"\nCampaign = { value = "Spring Renewals" }\n'
+    write(home / "m.toml", f'operation = "InsertLead"\n{mapping}')
+    refused = leads("check", "may.csv", "june.csv", "-m", "m.toml")
+    assert refused.code == 2
+    assert "june.csv: mapping m.toml: the file has no column 'Phone'" in refused.err

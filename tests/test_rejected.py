@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import guard, rejected, rejected_book, source
+from pipeline.header import REJECTED_COLUMNS
 from pipeline.model import DiskError
 from pipeline.rejected import Form
 from pipeline.rejected_book import Filled
-from pipeline.source import REJECTED_COLUMNS, SourceOptions
+from pipeline.source import SourceOptions
 from tests.conftest import Account, Leads, Result, phone, settled, write, write_csv
 from tests.given import to_mend
 
@@ -177,7 +178,7 @@ def lists(draw: st.DrawFn, holds: Callable[[str], str]) -> tuple[list[str], list
 ENCODINGS = ["utf-8", "utf-16-le", "utf-16-be", "cp1252", "cp1251", "shift_jis", "utf-7"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from(ENCODINGS), st.sampled_from([",", ";", "\t", "|", "^", "-", " "]), st.booleans())
 def test_any_table_is_read_again_from_a_rejected_csv(data: st.DataObject, encoding: str, mark: str, raw: bool) -> None:
     """The same cells under the same header, and ragged rows ragged: in every dialect and encoding, guarded or raw."""
@@ -193,7 +194,7 @@ def test_any_table_is_read_again_from_a_rejected_csv(data: st.DataObject, encodi
     assert ragged == [(*row[:width], *(cell if cell.strip() else "" for cell in row[width:])) for row in loose]
 
 
-@settings(max_examples=5, deadline=None)  # each is read in a process of its own
+@settings(max_examples=5)  # each is read in a process of its own
 @given(lists(in_encoding("utf-8")))
 def test_any_table_is_read_again_from_a_rejected_workbook(
     table: tuple[list[str], list[list[str]], list[list[str]]],

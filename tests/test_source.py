@@ -6,12 +6,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading import inspect, read, refused
 
-from pipeline import source
+from pipeline import firstpass, source
 from pipeline.csvscan import Record, Scanner, records
 from pipeline.decode import Encoding
+from pipeline.header import REJECTED_COLUMNS
 from pipeline.model import InputError, UserError
 from pipeline.rows import Layout, batches
-from pipeline.source import REJECTED_COLUMNS, SourceOptions
+from pipeline.source import SourceOptions
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def file(tmp_path):
 TORN = st.text(st.sampled_from('a"", \n\r'), min_size=1, max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=TORN, size=st.integers(1, 7))
 def test_scan_does_not_depend_on_blocks(text, size):
     """However a text is cut into blocks, the scan finds the same."""
@@ -46,7 +47,7 @@ def scanned(text: bytes, size: int):
         return str(error)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TORN)
 def test_three_readings_agree(tmp_path, text):
     """What the scan lets pass, pyarrow and our own splitter cut into the same records and cells."""
@@ -82,7 +83,7 @@ def test_rows_are_numbered_as_their_user_counts(file):
 
 def test_numbers_hold_across_blocks_with_ragged_and_blank_rows(file, monkeypatch):
     """Ragged and blank rows take numbers, in every block."""
-    monkeypatch.setattr(source, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(firstpass, "_BLOCK_BYTES", 64)
     lines = ["a,b", *(("x", "1,2,3", "", " ", ",", f"{n},{n}", f"{n},{n}", f"{n},{n}")[n % 8] for n in range(400))]
     _, cells, ragged = read(file("\n".join(lines) + "\n"))
     assert cells == {n + 2: (str(n), str(n)) for n in range(400) if n % 8 in (5, 6, 7)}
@@ -113,7 +114,7 @@ def test_a_record_longer_than_a_block_is_read(file):
 
 def test_a_record_beyond_the_bound_is_refused(file, monkeypatch):
     """A record that no list has is refused with its row."""
-    monkeypatch.setattr(source, "_MAX_RECORD_BYTES", 100)
+    monkeypatch.setattr(firstpass, "_MAX_RECORD_BYTES", 100)
     assert refused(file(f"a,b\n1,2\n1,{'x' * 200}\n")).startswith("row 3 has 203 bytes")
 
 
@@ -269,6 +270,12 @@ def test_columns_of_an_earlier_run_are_left_out(file):
     assert "_problems" in found.notes[0]
 
 
+def test_a_sep_line_whose_delimiter_never_comes_is_passed_over(file):
+    """It was left by a program that wrote the list anew: else the list would be one column."""
+    found, cells, _ = read(file("sep=;\na,b\n1,2\n"))
+    assert (found.delimiter, cells) == (",", {3: ("1", "2")})
+
+
 # --- What is refused ---
 
 
@@ -277,6 +284,7 @@ def test_columns_of_an_earlier_run_are_left_out(file):
     [
         ("", "it is empty"),
         ("\n\n \n", "it holds no rows"),
+        (b"\xef\xbb\xbf", "it holds no rows"),
         ("a,b\n", "it has no rows below the header"),
         ("a,b\n\n,\n", "it has no rows below the header"),
         ('a,b\n1,2\n3,"x\n4,5\n', "row 3: a quoted cell is never closed"),

@@ -26,6 +26,45 @@ def list_of(folder: Path, text: str | bytes, encoding: str = "utf-8") -> Path:
     return write(folder / "list.csv", text.encode(encoding) if isinstance(text, str) else text)
 
 
+# --- A cell that has swallowed the next row ---
+
+PLAIN = """
+operation = "InsertLead"
+[fields]
+FirstName = "First"
+LastName = "Last"
+PrimaryPhone = "Phone"
+Notes = "Notes"
+Campaign = { value = "Demo" }
+"""
+SWALLOWED = f"""First,Last,Phone,Notes
+Ann,"Lee,{phone(1)},first
+Bob,Oz",{phone(2)},second
+Cid,Ray,{phone(3)},"called {phone(4)},\nand again"
+"""
+
+
+def test_a_cell_that_has_swallowed_a_row_is_never_sent_with_the_other_ones_phone(leads: Leads, home: Path) -> None:
+    """Two stray quotes make one record of two people. It comes back as it is, and is refused until it is mended."""
+    write(home / "plain.toml", PLAIN)
+    checked = leads("check", list_of(home, SWALLOWED), "-m", "plain.toml", "--json")
+    assert [(row["row"], row["status"], row["code"]) for row in checked.rows] == [
+        (2, "invalid", "ragged_row"),
+        (3, "valid", None),
+    ]
+    assert "stray quotes" in checked.rows[0]["message"]
+    again = leads("check", next(home.glob("runs/*/rejected.csv")), "-m", "plain.toml", "--json")
+    assert [(row["status"], row["code"]) for row in again.rows] == [("invalid", "ragged_row")]
+
+
+def test_a_swallowed_row_that_is_mended_is_two_rows(leads: Leads, home: Path) -> None:
+    """Without the quotes each has its own phone, and its own place in the rejected file."""
+    write(home / "plain.toml", PLAIN)
+    ours = ",_row,_status,_problems"
+    text = f"First,Last,Phone,Notes{ours}\nAnn,Lee,{phone(1)},first,2,invalid,x\nBob,Oz,{phone(2)},second,2,invalid,x\n"
+    assert leads("check", list_of(home, text), "-m", "plain.toml", "--json").json["counts"] == {"valid": 2}
+
+
 # --- Columns named alike ---
 
 
@@ -292,6 +331,13 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from reading import inspect
+
+def peak_bytes():
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: there, getrusage tells of the process that has started this one, if that was larger
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
 from pipeline.source import read
 from pipeline.model import InputError
 try:
@@ -300,7 +346,7 @@ try:
     print(f"{found.rows} rows")
 except InputError as error:
     print(str(error).removeprefix(f"{sys.argv[1]}: "))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+print(peak_bytes())
 """
 
 
