@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline import mapping, payloads, report
 from pipeline.advice import Advice
-from pipeline.mapping import Plan
+from pipeline.mapping import Plan, cells
 from pipeline.model import PROBLEMS, Status
 from pipeline.payloads import Repeats, Target
 from pipeline.source import Chunk, RaggedRow
@@ -57,9 +57,9 @@ class Preparer:
             "repairs": report.nested(checked.repairs, len(chunk.frame)),
             "ragged": pa.nulls(len(chunk.frame), pa.list_(pa.string())),
         }
-        table = pa.table([columns[name] for name in report.PART.names], schema=report.PART)
-        for i, name in enumerate(chunk.frame.columns):
-            table = table.append_column(report.CELL.format(i), pa.array(chunk.frame[name]))
+        columns |= {report.CELL.format(i): cells(chunk.frame, name) for i, name in enumerate(chunk.frame.columns)}
+        schema = _part_schema(len(chunk.frame.columns))
+        table = pa.table([columns[name] for name in schema.names], schema=schema)
         return _with_ragged(table, chunk.ragged, len(chunk.frame.columns))
 
     def _fates(self, checked: Checked) -> tuple[_Texts, _Texts, _Texts, pa.Table]:
@@ -159,6 +159,10 @@ class Preparer:
         columns["phone"] = _shown(checked, plan.operation.phone, built.phone, send)
         columns["client_id"] = _shown(checked, plan.operation.client_id, built.client_id, send)
         return columns
+
+
+def _part_schema(width: int) -> pa.Schema:
+    return pa.schema([*report.PART, *(pa.field(report.CELL.format(i), pa.string()) for i in range(width))])
 
 
 _MENDED = 1_000_000  # occurrences of rows that were mended: none that a list may have of itself
