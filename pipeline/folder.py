@@ -19,6 +19,10 @@ import pyarrow.parquet as pq
 
 from pipeline.model import DiskError, UserError
 
+# Columns of a report with few values. To look for those of any other costs more than it saves.
+_REPEATING = frozenset(
+    ("run_id", "source", "sheet", "operation", "status", "code", "message", "reply", "attempts", "http_status")
+)
 PART = "{source:03d}-{part:06d}.parquet"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9_.]+-[0-9a-f]{8}")
 
@@ -87,6 +91,7 @@ class RunFolder:
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=["status", "code"],
+                write_statistics=["row"],  # the only one by which rows are looked for
             )
 
     def part_paths(self) -> list[tuple[int, Path]]:
@@ -96,7 +101,11 @@ class RunFolder:
 
     def write_results(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         """Writes the report, a row group per table, replacing an earlier one whole."""
-        with replacing(self.results) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        repeating = [name for name in schema.names if name in _REPEATING]
+        with (
+            replacing(self.results) as file,
+            pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating or False) as writer,
+        ):
             for table in tables:
                 writer.write_table(table, row_group_size=max(table.num_rows, 1))
 

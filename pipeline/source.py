@@ -40,7 +40,7 @@ from pipeline.unpack import Content
 __all__ = ["REJECTED_COLUMNS", "Chunk", "Inspection", "RaggedRow", "SourceOptions", "inspect", "read"]
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
-_BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
+_BLOCK_BYTES = 2 << 20  # of CSV at a time; a frame has about as much text
 _CELL_BYTES = 512
 _MAX_RECORD_BYTES = 64 << 20
 _MAX_COLUMNS = 16_384  # as many as a sheet of Excel has
@@ -168,7 +168,7 @@ def inspect(
 
 
 def read(inspection: Inspection) -> Iterator[Chunk]:
-    """Pass two: every row that inspect counted, in order, some 1 MiB or 20,000 rows at a time.
+    """Pass two: every row that inspect counted, in order, some 2 MiB or 20,000 rows at a time.
 
     Raises InputError where the file is not the one inspected, and where other rows come than were counted.
     """
