@@ -20,7 +20,8 @@ from pydantic_core import ErrorDetails
 
 from pipeline.clean import CLEANERS, REGIONS, CleanOptions, Take, take
 from pipeline.hours import CallingHours
-from pipeline.model import PROBLEMS, REPAIRS, UserError
+from pipeline.marks import PROBLEMS, REPAIRS
+from pipeline.model import UserError
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Operation, Settle
 

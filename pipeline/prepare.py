@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from pipeline import mapping, payloads, report
 from pipeline.advice import Advice
 from pipeline.mapping import Plan, cells
-from pipeline.model import PROBLEMS, Status
+from pipeline.marks import PROBLEMS
+from pipeline.model import Status
 from pipeline.payloads import Repeats, Target
 from pipeline.source import Chunk, RaggedRow
 from pipeline.validate import Checked, Validator

@@ -15,7 +15,7 @@ from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from pipeline.clean import CLEANERS, CleanOptions, clean
 from pipeline.mapping import Assignment, Mapped, Plan, apply, cells
-from pipeline.model import PROBLEMS, REPAIRS
+from pipeline.marks import PROBLEMS, REPAIRS
 from schemas.frames import frame_schema, max_length
 from schemas.spec import CLEARED
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline import mapping
 from pipeline.clean import CleanOptions
 from pipeline.mapping import Mapped
-from pipeline.model import PROBLEMS, REPAIRS
+from pipeline.marks import PROBLEMS, REPAIRS
 from pipeline.validate import Checked
 
 FIELDS = INSERT + 'City = "City"\nState = "State"\nZipCode = "Zip"\nNotes = "Notes"\n'
