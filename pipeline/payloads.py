@@ -215,7 +215,8 @@ def form(parameters: Mapping[str, pa.Array | str], rows: int) -> pa.StringArray:
 
 
 def _pair(prefix: str, value: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(value, ""), "", pc.binary_join_element_wise(prefix, _quoted(value), ""))
+    pairs, left_out = pc.binary_join_element_wise(prefix, _quoted(value), ""), pc.equal(value, "")
+    return pc.if_else(left_out, "", pairs) if pc.any(left_out).as_py() else pairs
 
 
 def _quoted(values: pa.Array) -> pa.Array:
