@@ -1,4 +1,4 @@
-"""Invented leads as CSV, and the mapping that goes with them.
+"""Invented leads as CSV or a workbook, and the mapping that goes with them.
 
 Phones are 555-0100 to 555-0199, which are set aside for fiction, in every US area code: some 37,000 numbers, all of
 the right shape. Nobody dials them: they go to a server on this machine. A longer file repeats them, which is
@@ -11,6 +11,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+import openpyxl
 import phonenumbers
 
 HEADER = (
@@ -73,6 +74,16 @@ def write_csv(path: Path, rows: int) -> None:
         written = csv.writer(file)
         written.writerow(HEADER)
         written.writerows(_lead(number, phone) for number, phone in enumerate(phones))
+
+
+def write_xlsx(path: Path, rows: int) -> None:
+    """Writes `rows` leads as a workbook."""
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("Leads")
+    sheet.append(HEADER)
+    for number, phone in enumerate(_phones(rows)):
+        sheet.append(_lead(number, phone))
+    book.save(path)
 
 
 def _phones(rows: int) -> Iterator[tuple[str, str, str]]:

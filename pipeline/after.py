@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline import mapping, people, prepare, records, settings
+from pipeline import mapped, mapping, people, prepare, records, settings
 from pipeline.job import Job, StepEnd
 from pipeline.mapping import MappingFile
 from pipeline.model import AFTER, Status, UserError
@@ -83,7 +83,7 @@ class Step:
 def check(file: MappingFile, name: str) -> None:
     """Raises UserError where a step's operation would refuse a value."""
     for number, step in enumerate(file.steps, 1):
-        checked = _validator(step, name).check(mapping.apply(mapping.bind(step, name, ()), _row(number)))
+        checked = _validator(step, name).check(mapped.apply(mapping.bind(step, name, ()), _row(number)))
         for problem in checked.problems.to_pylist():
             told = told_of(problem["field"], problem["message"])
             raise UserError(f"mapping {mapping.step_name(name, number)}: {told}")

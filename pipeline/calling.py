@@ -15,13 +15,13 @@ from pipeline.mapping import Policy
 from pipeline.model import UserError
 from pipeline.people import Consent
 from pipeline.settings import Settings
-from schemas.catalogue import CATALOGUE
+from pipeline.words import nearest
 from schemas.spec import Operation
 
 
 def job(name: str, arguments: Sequence[str], given: Settings) -> Job:
     """The job of a call. Raises UserError for an operation, a field or a form of argument that is not known."""
-    operation = _operation(name)
+    operation = mapping.operation_named(name, "operation")
     values = _values(operation, arguments)
     _check_names(operation, values)
     policy = {field: value for field, value in values.items() if _is_policy(operation, field)}
@@ -58,12 +58,6 @@ def _question(wanted: Job) -> str:
     return f"{people.why(wanted.operation, policy)}, {wanted.target}.{also} Go on?"
 
 
-def _operation(name: str) -> Operation:
-    if name not in CATALOGUE:
-        raise UserError(f"no operation {name!r}{mapping.nearest(name, CATALOGUE)}; see: leads operations")
-    return CATALOGUE[name]
-
-
 def _values(operation: Operation, arguments: Sequence[str]) -> dict[str, str]:
     """Field → value. What can't be read is not repeated: it may hold a secret."""
     values: dict[str, str] = {}
@@ -82,7 +76,7 @@ def _check_names(operation: Operation, values: Mapping[str, str]) -> None:
     prefix = operation.custom.prefix if operation.custom else None
     for name in values:
         if name not in operation.by_name and not (prefix and name.startswith(prefix)):
-            near = mapping.nearest(name, operation.by_name)
+            near = nearest(name, operation.by_name)
             raise UserError(f"{operation.name} has no field {name!r}{near}; see: leads operations {operation.name}")
     missing = [field.name for field in operation.fields if field.required and field.name not in values]
     if missing:

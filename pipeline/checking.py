@@ -178,15 +178,12 @@ def _ledger(outlook: Outlook) -> dict[str, Any]:
 def _reached(rows: Outgoing, to_send: int) -> dict[str, Any]:
     """How many people a load would contact, and what it lacks to be allowed to."""
     jobs = [rows.job, *after.jobs(rows.job)]
-    reaching = [people.contacts(job.operation, job.mapping.policy) for job in jobs]
-    count = sum(to_send if job is rows.job else 1 for job, reaches in zip(jobs, reaching, strict=True) if reaches)
-    why = [
-        people.why(job.operation, job.mapping.policy) for job, reaches in zip(jobs, reaching, strict=True) if reaches
-    ]
+    reaching = [job for job in jobs if people.contacts(job.operation, job.mapping.policy)]
+    count = sum(to_send if job is rows.job else 1 for job in reaching)
     return {
-        "contacts": count if any(reaching) else None,
+        "contacts": count if reaching else None,
         "dialing": rows.job.mapping.policy.dialing if rows.job.operation.dialing else None,
-        "why": why,
+        "why": [people.why(job.operation, job.mapping.policy) for job in reaching],
         "refused": _refused(jobs, count),
     }
 

@@ -18,6 +18,7 @@ from pipeline.mapping import MappingFile, Plan
 from pipeline.mend import Case
 from pipeline.model import Status
 from pipeline.payloads import Shared
+from schemas.meanings import NULL_WORDS_OF_REFUSED
 
 SAMPLES = 3  # of each kind
 _WORDS = 5  # that mean "not given", of one field
@@ -111,7 +112,7 @@ class Checkup:
 
     def _look_for_nothing(self, cells: pa.Table) -> None:
         said = pc.is_in(
-            pc.utf8_upper(pc.utf8_trim_whitespace(cells["value"])), value_set=pa.array(sorted(mend.NOTHING))
+            pc.utf8_upper(pc.utf8_trim_whitespace(cells["value"])), value_set=pa.array(sorted(NULL_WORDS_OF_REFUSED))
         )
         for cell in cells.filter(said).to_pylist():
             words = self.problems[cell["field"], cell["rule"]].nothing

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from pipeline.mapping import nearest
 from pipeline.model import InputError, UserError
+from pipeline.words import nearest
 
 BLOCK_BYTES = 1 << 20
 _SAMPLE_BYTES = 64 << 10

@@ -8,8 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.mapping import nearest
-from pipeline.model import UserError
+from pipeline.mapping import operation_named
 from pipeline.retries import CASES, Duplicates, follows
 from pipeline.screen import print_json, wide
 from schemas.catalogue import CATALOGUE
@@ -21,9 +20,7 @@ def operations(name: str | None, *, as_json: bool) -> None:
     if name is None:
         _all_operations(as_json=as_json)
         return
-    if name not in CATALOGUE:
-        raise UserError(f"no operation {name!r}{nearest(name, CATALOGUE)}; see: leads operations")
-    operation = CATALOGUE[name]
+    operation = operation_named(name, "operation")
     if as_json:
         print_json(_described(operation))
         return

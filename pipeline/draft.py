@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pipeline.likeness import likeness
 from pipeline.shapes import Column
 from pipeline.suggest import CONFIDENT, POSSIBLE, Candidate, Suggestion
+from pipeline.toml import array, comment, key, quoted
 from schemas.meanings import MEANINGS
 from schemas.spec import Custom, Effect, Field, Operation
 
@@ -38,55 +39,30 @@ def toml(suggestion: Suggestion, reading: Reading) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
 
-def quoted(text: str) -> str:
-    """`text` as a TOML string on one line: whatever can't be seen is escaped."""
-    return '"' + "".join(map(_escaped, text)) + '"'
-
-
-_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-
-
-def _escaped(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
-    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
-
-
-def _key(name: str) -> str:
-    bare = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
-    return name if bare else quoted(name)
-
-
-def _seen(text: str) -> str:
-    """`text` in a comment: on one line, as it is."""
-    return "".join(character if character.isprintable() else _escaped(character) for character in text)
-
-
 def _head(suggestion: Suggestion, reading: Reading) -> list[str]:
     return [
-        f"# A mapping for {_seen(reading.name)}, as suggested: read it through before you load.",
+        f"# A mapping for {comment(reading.name)}, as suggested: read it through before you load.",
         f"# Each number says how sure a line is, from 0 to 1; below {CONFIDENT} it is left to you, behind a #.",
-        *(f"# The file: {_seen(note)}" for note in reading.notes),
-        *_warnings(suggestion),
+        *(f"# The file: {comment(note)}" for note in reading.notes),
+        *(f"# ATTENTION, {comment(warning)}" for warning in warnings(suggestion)),
         f"operation = {quoted(suggestion.operation.name)}",
         'unmapped = "ignore" # columns that no line below names are not sent',
     ]
 
 
-def _warnings(suggestion: Suggestion) -> Iterator[str]:
+def warnings(suggestion: Suggestion) -> Iterator[str]:
+    """What columns of the list mean for people, one line each."""
     for column in suggestion.columns:
         for meaning in MEANINGS:
             if meaning.warning and likeness(column.header, meaning).same:
-                yield f"# ATTENTION, column {quoted(column.header)}: {meaning.warning}"
+                yield f"column {quoted(column.header)}: {meaning.warning}"
 
 
 # --- [source] ---
 
 
 def _source(suggestion: Suggestion, reading: Reading) -> list[str]:
-    values = [f"{key} = {_value(value)}" for key, value in reading.source.items()]
+    values = [f"{name} = {_value(value)}" for name, value in reading.source.items()]
     lines = [*values, *_nulls(suggestion), *_date_order(suggestion), *_regions(suggestion)]
     return ["[source]", *lines] if lines else []
 
@@ -98,7 +74,7 @@ def _value(value: str | int) -> str:
 def _nulls(suggestion: Suggestion) -> Iterator[str]:
     words = dict.fromkeys(word for column in suggestion.columns for word in column.nulls)
     if words:
-        yield f'null_tokens = [{", ".join(map(quoted, words))}] # seen in the list: cells that mean "not given"'
+        yield f'null_tokens = {array(words)} # seen in the list: cells that mean "not given"'
 
 
 def _date_order(suggestion: Suggestion) -> Iterator[str]:
@@ -111,8 +87,8 @@ def _date_order(suggestion: Suggestion) -> Iterator[str]:
 
 def _regions(suggestion: Suggestion) -> Iterator[str]:
     if foreign := suggestion.foreign_regions:
-        names = ", ".join(map(quoted, ("US", *foreign)))
-        yield f"# regions = [{names}] # decide: most phones of the list are not of the US, and are refused without this"
+        about = "decide: most phones of the list are not of the US, and are refused without this"
+        yield f"# regions = {array(('US', *foreign))} # {about}"
 
 
 # --- [fields] ---
@@ -120,9 +96,9 @@ def _regions(suggestion: Suggestion) -> Iterator[str]:
 
 def _constants(suggestion: Suggestion) -> Iterator[str]:
     for known in suggestion.missing:
-        yield f'{_key(known.name)} = {{ value = "" }} # TO BE FILLED IN between the quotes: {_wanted(known)}'
+        yield f'{key(known.name)} = {{ value = "" }} # TO BE FILLED IN between the quotes: {_wanted(known)}'
     for name, value in suggestion.constants.items():
-        yield f"{_key(name)} = {{ value = {quoted(value)} }}"
+        yield f"{key(name)} = {{ value = {quoted(value)} }}"
 
 
 def _wanted(known: Field) -> str:
@@ -132,8 +108,8 @@ def _wanted(known: Field) -> str:
 
 def _line(suggestion: Suggestion, candidate: Candidate) -> str:
     examples = _examples(suggestion.by_header[candidate.column])
-    about = f"{candidate.confidence:.2f}: {_seen(candidate.why)}{examples}"
-    return f"{_key(candidate.field)} = {quoted(candidate.column)} # {about}"
+    about = f"{candidate.confidence:.2f}: {comment(candidate.why)}{examples}"
+    return f"{key(candidate.field)} = {quoted(candidate.column)} # {about}"
 
 
 def _examples(column: Column) -> str:
@@ -177,14 +153,14 @@ def _left(suggestion: Suggestion) -> list[str]:
 def _custom(custom: Custom, column: Column) -> str:
     name = "".join(" " if c in custom.forbidden or not c.isprintable() else c for c in column.header)
     examples = _examples(column).removeprefix("; ")
-    return f"{_key(custom.prefix + name.strip())} = {quoted(column.header)}" + (f" # {examples}" if examples else "")
+    return f"{key(custom.prefix + name.strip())} = {quoted(column.header)}" + (f" # {examples}" if examples else "")
 
 
 # --- The rest ---
 
 
 def _extra_fields(suggestion: Suggestion) -> list[str]:
-    lines = [f"{_key(name)} = {length}" for name, length in suggestion.extra_fields.items()]
+    lines = [f"{key(name)} = {length}" for name, length in suggestion.extra_fields.items()]
     return ["[extra_fields]", *lines] if lines else []
 
 

@@ -6,13 +6,15 @@ They stay there until the run is done, so that it can be resumed; nothing is rea
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from pipeline.files import STDIN, GivenFile, is_address, plain, redacted, scheme_of, secrets_in
+from pipeline.files import STDIN, GivenFile, is_address, redacted, scheme_of, secrets_in
 from pipeline.folder import RunFolder, replacing
 from pipeline.model import InputError, UserError
+from pipeline.unpack import bounded
+from pipeline.words import plain
 
 if TYPE_CHECKING:
     import aiohttp
@@ -36,7 +38,7 @@ def local(given: GivenFile, run: RunFolder, number: int, most: int) -> Path:
     if not path.exists():
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with replacing(path) as file:
-            file.writelines(_bounded(_blocks(given), most, given.shown))
+            file.writelines(bounded(_blocks(given), most, f"{given.shown}: it has more than {most:,} bytes"))
     return path
 
 
@@ -52,17 +54,6 @@ def _blocks(given: GivenFile) -> Iterator[bytes]:
     if given.place == STDIN:
         return _read(_stdin(), given.shown)
     return _fetched(given.place) if is_address(given.place) else _piped(given)
-
-
-def _bounded(blocks: Iterable[bytes], most: int, shown: str) -> Iterator[bytes]:
-    size = 0
-    for block in blocks:
-        size += len(block)
-        if size > most:
-            raise InputError(
-                f"{shown}: it has more than {most:,} bytes; if that is right, set max_file_size in leads.toml higher"
-            )
-        yield block
 
 
 # --- Standard input and pipes ---

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from pipeline.model import InputError, UserError
+from pipeline.words import plain
 
 STDIN = "-"
 
@@ -195,12 +196,3 @@ def secrets_in(address: str) -> set[str]:
     head, _, query = rest.partition("?")
     pieces = {*re.split(":", head.rpartition("@")[0]), *(pair.partition("=")[2] or pair for pair in query.split("&"))}
     return {spelling for piece in pieces if piece for spelling in (piece, unquote(piece))}
-
-
-# --- Names ---
-
-
-def plain(name: str) -> str:
-    """A name as one line of text: bytes that are no UTF-8 and characters that can't be seen are escaped."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from pipeline import csvscan
-from pipeline.clean.phone import ANYWHERE
 from pipeline.csvscan import Record
 from pipeline.guard import bare_texts
 from pipeline.model import InputError
+from pipeline.shapes import reaches_somebody
 
 REJECTED_COLUMNS = ("_row", "_status", "_problems")  # what a rejected file of ours has beyond the source's columns
 RAW_COLUMN = "_raw"  # and one without guards before formulas has this, too
@@ -22,7 +22,7 @@ RAW_COLUMN = "_raw"  # and one without guards before formulas has this, too
 _TITLE_RECORDS = 20  # a header further down is not found by itself
 _LOOKED_AT = 20  # records below the header, which may say that it is none
 _NUMBER = re.compile(r"[-+$]?\d[\d.,:/ -]*%?")  # dates, too
-_OF_A_LEAD = re.compile(r"[^\s@]+@[^\s@]+\.\w+|\d{1,4}([-/.])\d{1,2}\1\d{1,4}")  # an e-mail address, a date
+_DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _SPACES = re.compile(r"[^\S\t\r\n]")
 _UNSEEN = re.compile("[\xad\u200b\u200e\u200f\u2060\ufeff]")
 
@@ -284,7 +284,7 @@ def _nearly_alike(names: Sequence[str]) -> tuple[str, ...]:
 def _is_of_a_lead(cells: Sequence[str]) -> bool:
     """Whether a cell holds a phone number, an e-mail address or a date, or every cell that is not blank a number."""
     filled = [cell.strip() for cell in cells if cell.strip()]
-    known = any(ANYWHERE.search(cell) or _OF_A_LEAD.fullmatch(cell) for cell in filled)
+    known = reaches_somebody(filled) or any(_DATE.fullmatch(cell) for cell in filled)
     return known or all(_NUMBER.fullmatch(cell) for cell in filled)
 
 

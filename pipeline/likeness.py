@@ -15,10 +15,8 @@ _WEIGHTS = (1.0, 0.96, 0.92, 0.88)  # of a meaning's tiers
 _NEARLY = 0.98  # of a header with a word more that says nothing
 _MORE_WORDS = 0.62  # of a header with words that may say whose it is: "Agent Phone"
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
-_SHORT, _LONG = (
-    4,
-    7,
-)  # letters: shorter words have no slips that could be told from other words, longer ones may have two
+_SHORT = 4  # letters: shorter words have no slips that could be told from other words
+_LONG = 7  # from here on there may be two
 
 
 class Likeness(NamedTuple):

@@ -139,6 +139,10 @@ def _reading(sampled: Sample) -> Reading:
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
+    from pipeline import settings
+
+    if path.resolve() == settings.FILE.resolve():
+        raise UserError(f"{path}: is where settings are read from; give the mapping another name with -o")
     try:
         with path.open("w" if force else "x", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -150,6 +154,10 @@ def _write(path: Path, text: str, *, force: bool) -> None:
 
 def _tell(suggestion: Suggestion, file: str, output: Path | None, notes: tuple[str, ...]) -> None:
     """On stderr, what is left to do."""
+    from pipeline import draft
+
+    for warning in draft.warnings(suggestion):
+        click.echo(f"leads: ATTENTION, {warning}", err=True)
     for note in notes:
         click.echo(f"leads: {note}", err=True)
     where = output or "the mapping"

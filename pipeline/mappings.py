@@ -8,6 +8,7 @@ import mappings as shipped
 from pipeline import mapping
 from pipeline.mapping import MappingFile
 from pipeline.model import UserError
+from pipeline.words import nearest
 
 
 def read(name: str, operation: str | None) -> tuple[MappingFile, Path, str]:
@@ -43,4 +44,4 @@ def _find(name: str) -> Path:
         if (path := folder / f"{name}.toml").exists():
             return path
     known = names()
-    raise UserError(f"no mapping {name!r}{mapping.nearest(name, known)}; give a path, or one of: {', '.join(known)}")
+    raise UserError(f"no mapping {name!r}{nearest(name, known)}; give a path, or one of: {', '.join(known)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +9,10 @@ from types import MappingProxyType
 
 from pipeline.clean.phone import area_regions
 from pipeline.mapping import FieldSource, MappingFile, Plan
+from pipeline.toml import array, key, quoted
 from pipeline.validate import is_free_text
 
 OPEN = "…"  # in a line: for its user to fill in
-
-# What stands in cells for "nothing", in capitals.
-NOTHING = frozenset(
-    {"N/A", "NA", "N.A.", "#N/A", "NONE", "NULL", "NIL", "NAN", "UNKNOWN", "NOT PROVIDED", "TBD", "-", "--", "?"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ def _not_given(case: Case, words: Sequence[str]) -> list[Line]:
     """Cells with these words count as empty: of help where the field may be."""
     if not words or case.is_required:
         return []
-    return [Line("source", f"null_tokens = {_list([*case.file.source.null_tokens, *words])}")]
+    return [Line("source", f"null_tokens = {array(dict.fromkeys([*case.file.source.null_tokens, *words]))}")]
 
 
 def _default(case: Case) -> list[Line]:
@@ -83,15 +78,15 @@ def _default(case: Case) -> list[Line]:
     known = operation.by_name.get(case.field)
     names_somebody = case.field in (operation.client_id, *(operation.identifier or ()))
     if origin is None:
-        return [Line("fields", f"{_key(case.field)} = {_text(OPEN)}")]
+        return [Line("fields", f"{key(case.field)} = {quoted(OPEN)}")]
     if names_somebody or known is None or known.cleaner != "text" or origin.value is not None:
         return []
-    return [Line("fields", f"{_key(case.field)} = {_origin(origin, default=OPEN)}")]
+    return [Line("fields", f"{key(case.field)} = {_origin(origin, default=OPEN)}")]
 
 
 def _longer(case: Case) -> list[Line]:
     table = "extra_fields" if case.field in case.file.extra_fields else "lengths"
-    lines = [Line(table, f"{_key(case.field)} = {case.longest}")]
+    lines = [Line(table, f"{key(case.field)} = {case.longest}")]
     return [Line("policy", 'overlong = "truncate"'), *lines] if is_free_text(case.plan, case.field) else lines
 
 
@@ -102,8 +97,8 @@ def _translated(known: Mapping[str, str], case: Case) -> list[Line]:
         return []
     new = dict.fromkeys(case.values, OPEN)
     if origin.map is not None:
-        return [Line(f"fields.{_key(case.field)}.map", f"{_text(word)} = {_text(OPEN)}") for word in new]
-    return [Line("fields", f"{_key(case.field)} = {_origin(origin, map={**known, **new})}")]
+        return [Line(f"fields.{key(case.field)}.map", f"{quoted(word)} = {quoted(OPEN)}") for word in new]
+    return [Line("fields", f"{key(case.field)} = {_origin(origin, map={**known, **new})}")]
 
 
 def _chosen(case: Case) -> list[Line]:
@@ -120,7 +115,7 @@ def _abroad(case: Case) -> list[Line]:
 def _regions(case: Case, found: Sequence[str]) -> list[Line]:
     known = case.file.source.regions
     new = [region for region in found if region not in known]
-    return [Line("source", f"regions = {_list([*known, *new])}")] if new else []
+    return [Line("source", f"regions = {array([*known, *new])}")] if new else []
 
 
 def _first(case: Case) -> list[Line]:
@@ -128,7 +123,7 @@ def _first(case: Case) -> list[Line]:
     origin = case.origin
     if origin is None or origin.column is None or origin.take is not None:
         return []
-    return [Line("fields", f"{_key(case.field)} = {_origin(origin, take='first')}")]
+    return [Line("fields", f"{key(case.field)} = {_origin(origin, take='first')}")]
 
 
 _MEND_THE_VALUE = Advice("mend the values in the file")
@@ -188,22 +183,9 @@ ADVICE: Mapping[str, Advice] = MappingProxyType(
 def _origin(origin: FieldSource, **more: str | Mapping[str, str]) -> str:
     """The origin as an inline table, with `more` keys."""
     given = {**origin.model_dump(exclude_none=True), **more}
-    pairs = (f"{name} = {_text(v) if isinstance(v, str) else _table(v)}" for name, v in given.items())
+    pairs = (f"{name} = {quoted(v) if isinstance(v, str) else _table(v)}" for name, v in given.items())
     return f"{{ {', '.join(pairs)} }}"
 
 
 def _table(words: Mapping[str, str]) -> str:
-    return f"{{ {', '.join(f'{_text(word)} = {_text(value)}' for word, value in words.items())} }}"
-
-
-def _list(words: Sequence[str]) -> str:
-    return f"[{', '.join(map(_text, dict.fromkeys(words)))}]"
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
-
-
-def _text(value: str) -> str:
-    """A basic string of TOML."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"{{ {', '.join(f'{quoted(word)} = {quoted(value)}' for word, value in words.items())} }}"

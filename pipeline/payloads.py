@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.mapping import KEY_DIGITS, Plan, Policy, cells, sets_client_id
+from pipeline.mapped import cells
+from pipeline.mapping import KEY_DIGITS, Plan, Policy, sets_client_id
 from schemas.spec import CLEARED, Operation
 
 KEY_VERSION = 1

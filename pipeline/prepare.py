@@ -11,9 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import mapping, payloads, report
+from pipeline import mapped, payloads, report
 from pipeline.advice import Advice
-from pipeline.mapping import Plan, cells
+from pipeline.mapping import Plan
 from pipeline.marks import PROBLEMS
 from pipeline.model import Status
 from pipeline.payloads import Repeats, Target
@@ -45,7 +45,7 @@ class Preparer:
 
     def part(self, chunk: Chunk) -> pa.Table:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
-        checked = self.validator.check(mapping.apply(self.validator.plan, chunk.frame))
+        checked = self.validator.check(mapped.apply(self.validator.plan, chunk.frame))
         self.advice.look(self.validator.plan.operation, _rows(checked.frame, checked.valid))
         status, code, message, problems = self._fates(checked)
         columns = self._payload_columns(chunk, checked, status == Status.VALID.value)
@@ -58,8 +58,10 @@ class Preparer:
             "repairs": report.nested(checked.repairs, len(chunk.frame)),
             "ragged": pa.nulls(len(chunk.frame), pa.list_(pa.string())),
         }
-        columns |= {report.CELL.format(i): cells(chunk.frame, name) for i, name in enumerate(chunk.frame.columns)}
-        schema = _part_schema(len(chunk.frame.columns))
+        columns |= {
+            report.CELL.format(i): mapped.cells(chunk.frame, name) for i, name in enumerate(chunk.frame.columns)
+        }
+        schema = _part_schema(len(names))
         table = pa.table([columns[name] for name in schema.names], schema=schema)
         return _with_ragged(table, chunk.ragged, len(chunk.frame.columns))
 
@@ -207,7 +209,7 @@ def totals(
         return None
     found = Repeats() if before is None else before
     for chunk in chunks:
-        checked = validator.check(mapping.apply(validator.plan, chunk.frame))
+        checked = validator.check(mapped.apply(validator.plan, chunk.frame))
         rows = chunk.frame.index.to_numpy(dtype=np.int64)[checked.valid]
         found.add(identities(validator, checked), places_of(number, rows))
     return found

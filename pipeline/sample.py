@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline import source
-from pipeline.mapping import cells
+from pipeline.mapped import cells
 from pipeline.model import InputError
-from pipeline.shapes import Column, is_of_a_lead
+from pipeline.shapes import Column, reaches_somebody
 from pipeline.source import Inspection, SourceOptions
 
 ROWS = 500
@@ -37,7 +37,7 @@ def take(path: Path, options: SourceOptions, spool: Path) -> Sample:
         if found is None:
             raise
         return found
-    if options.header_row is None and inspection.header_row and is_of_a_lead(inspection.columns):
+    if options.header_row is None and inspection.header_row and reaches_somebody(inspection.columns):
         return _headless(path, options, spool) or _sampled(inspection, options)
     return _sampled(inspection, options)
 
@@ -50,7 +50,7 @@ def _headless(path: Path, options: SourceOptions, spool: Path) -> Sample | None:
     except InputError:
         return None
     first = next(source.read(inspection)).frame.iloc[:1]
-    return _sampled(inspection, without) if is_of_a_lead(first.to_numpy().ravel().tolist()) else None
+    return _sampled(inspection, without) if reaches_somebody(first.to_numpy().ravel().tolist()) else None
 
 
 def _sampled(inspection: Inspection, options: SourceOptions) -> Sample:

@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import screen
-from pipeline.files import plain
-from pipeline.mapping import listed
 from pipeline.model import Status
+from pipeline.words import listed, plain
 
 _MOST = 20  # of fields, files and columns: --json has all
 _MOST_PROBLEMS = 12  # kinds

@@ -14,10 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.clean import CleanOptions, clean
 from pipeline.clean.phone import ANYWHERE, area_regions
-from schemas.meanings import Shape
-
-# Cells that say "nothing". "None" and "NA" are not among them: somebody may be called so.
-NULL_WORDS = ("N/A", "n/a", "NULL", "null", "(null)", "NaN", "-", "--")
+from schemas.meanings import NULL_WORDS, Shape
 
 _CLEANERS = MappingProxyType(
     {Shape.PHONE: "us_phone", Shape.STATE: "us_state", Shape.ZIP: "us_zip", Shape.DATE: "callback_date"}
@@ -42,7 +39,7 @@ _DAY_AND_MONTH = re.compile(r"([0-9]{1,2})([-/.])([0-9]{1,2})\2[0-9]{2,4}\b.*")
 _TEN_DIGITS = re.compile("[0-9]{10}")
 
 
-def is_of_a_lead(cells: Iterable[str]) -> bool:
+def reaches_somebody(cells: Iterable[str]) -> bool:
     """Whether a cell holds a phone or an email address: such a row is no header."""
     return any(ANYWHERE.search(cell) or _PATTERNS[Shape.EMAIL].fullmatch(cell.strip()) for cell in cells)
 

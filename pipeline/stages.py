@@ -180,7 +180,7 @@ def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
     told = as_mapped(found, job.mapping, sheet=job.sheet, encoding=job.encoding)
     options = replace(told, where=job.where, mended=job.mended is not None, raw=job.mended == "raw")
     inspection = source.inspect(path, options, run.spool)
-    plan = _bound(job, inspection.columns)
+    plan = _bound_to(job, inspection)
     name = replace(given, member=inspection.member).name
     record = inspection.as_json() | {"name": name, "path": given.kept, "comes_once": given.comes_once}
     return Source(record, plan, partial(source.read, inspection))
@@ -213,6 +213,13 @@ def as_mapped(
         picked=columns_named(mapping),
         pad_short=table.short_rows == "pad",
     )
+
+
+def _bound_to(job: Job, inspection: source.Inspection) -> Plan:
+    try:
+        return _bound(job, inspection.columns)
+    except UserError as error:
+        raise type(error)(f"{inspection.called}: {error}") from None
 
 
 def _bound(job: Job, columns: Sequence[str]) -> Plan:

@@ -166,15 +166,25 @@ def _needed(operation: Operation, known: Field) -> bool:
 def _candidates(columns: Sequence[Column], operation: Operation, used: Mapping[str, Used]) -> Iterator[Candidate]:
     for column in columns:
         before = used.get(column.header.casefold())
-        if before is not None and _can_take(operation, before):
-            why = f"the header went there in {before.mapping}"
-            yield Candidate(before.field, column.header, _BEFORE, why, column.filled, before=True)
-            continue
         likes = _likes(column.header)
+        if before is not None and not _is_unnamed(column.header) and _can_take(operation, before):
+            yield _as_before(column, before, likes)
+            continue
         others = max(like.score for meaning, like in likes.items() if not meaning.fields)
         for meaning, like in likes.items():
             for name in _targets(operation, meaning):
                 yield from _judged(column, meaning, name, like if like.score >= others else NOT_LIKE, others)
+
+
+def _as_before(column: Column, before: Used, likes: Mapping[Meaning, Likeness]) -> Candidate:
+    """Where the header went before: sure, unless the values are none of that field's this time."""
+    meanings = [meaning for meaning in MEANINGS if before.field in meaning.fields]
+    share = column.share(meanings[0].shape if meanings else Shape.TEXT)
+    fits = share.agreement if share.total else 1.0
+    in_place_of = next((meaning.in_place_of for meaning in meanings if likes[meaning].same), frozenset[str]())
+    why = f"the header went there in {before.mapping}" + ("" if fits == 1 else f"; {share.right} of {share.total} fit")
+    confidence = _BEFORE * (0.6 + 0.4 * fits)
+    return Candidate(before.field, column.header, confidence, why, column.filled, before=True, in_place_of=in_place_of)
 
 
 def _can_take(operation: Operation, before: Used) -> bool:
@@ -219,8 +229,12 @@ def _judged(column: Column, meaning: Meaning, name: str, like: Likeness, others:
 
 def _may_be_told_by_values(header: str, meaning: Meaning) -> bool:
     """Phones always, the rest where the header is only a number."""
-    unnamed = all(word.isdigit() or word in _NOT_A_NAME for word in words(header))
-    return unnamed or meaning.shape is Shape.PHONE
+    return _is_unnamed(header) or meaning.shape is Shape.PHONE
+
+
+def _is_unnamed(header: str) -> bool:
+    """Whether it says no more than the column's position: the next list may have something else there."""
+    return all(word.isdigit() or word in _NOT_A_NAME for word in words(header))
 
 
 def _confidence(like: Likeness, shape: Shape, column: Column) -> float:

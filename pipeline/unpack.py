@@ -14,10 +14,10 @@ from typing import IO
 
 import pyarrow as pa
 
-from pipeline.files import plain
 from pipeline.model import DiskError, InputError
 from pipeline.settings import MAX_FILE_SIZE
 from pipeline.sniff import SNIFF_BYTES, kind_of
+from pipeline.words import listed, plain
 
 _PACKED = ("gzip", "bz2", "zstd", "zip")
 _MOST_LAYERS = 3
@@ -26,7 +26,6 @@ _RATIO = 500  # no list of people has so much in so little
 _RATIO_FROM_BYTES = 64 << 20
 _AGAIN = "compress or copy it again"
 _LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
-_MOST_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +109,11 @@ class _Unpacking:
 
     def _written(self, blocks: Iterable[bytes], packed: Content) -> Path:
         """The blocks in a file of the spool folder, mode 0600."""
+        in_proportion = _in_proportion(blocks, packed.path.stat().st_size)
         handle, name = tempfile.mkstemp(dir=self.spool_dir, prefix="unpacked-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.writelines(_bounded(blocks, packed.path.stat().st_size, self.most))
+                file.writelines(bounded(in_proportion, self.most, f"it has more than {self.most:,} bytes unpacked"))
         except OSError as error:
             Path(name).unlink()
             raise DiskError(f"{name}: can't be written: {error.strerror or error}; make room there") from None
@@ -123,15 +123,21 @@ class _Unpacking:
         return Path(name)
 
 
-def _bounded(blocks: Iterable[bytes], packed_size: int, most: int) -> Iterator[bytes]:
-    """The blocks, as long as they are not more than a list has."""
+def bounded(blocks: Iterable[bytes], most: int, told: str) -> Iterator[bytes]:
+    """The blocks, `most` bytes of them. Raises InputError where there are more: what there are is `told`."""
     size = 0
     for block in blocks:
         size += len(block)
         if size > most:
-            raise InputError(
-                f"it has more than {most:,} bytes unpacked; if that is right, set max_file_size in leads.toml higher"
-            )
+            raise InputError(f"{told}; if that is right, set max_file_size in leads.toml higher")
+        yield block
+
+
+def _in_proportion(blocks: Iterable[bytes], packed_size: int) -> Iterator[bytes]:
+    """The blocks, as long as they are not many more than a list of people gives when it is packed."""
+    size = 0
+    for block in blocks:
+        size += len(block)
         if size > max(_RATIO * packed_size, _RATIO_FROM_BYTES):
             raise InputError(
                 f"it has over {_RATIO} times as many bytes unpacked as packed, as no list has; if it is one, unpack it "
@@ -191,14 +197,9 @@ def _chosen(entries: Sequence[zipfile.ZipInfo], member: str | None) -> zipfile.Z
         fault = f"{len(found) or 'none'} of its files {'is' if not found else 'are'} called {plain(member)}"
     if len(found) != 1:
         example = plain(entries[0].filename)
-        raise InputError(f"{fault}; name one after a #, as in 'FILE#{example}'. It holds {_listed(entries)}")
+        names = listed([plain(entry.filename) for entry in entries])
+        raise InputError(f"{fault}; name one after a #, as in 'FILE#{example}'. It holds {names}")
     return found[0]
-
-
-def _listed(entries: Sequence[zipfile.ZipInfo]) -> str:
-    """The first names."""
-    more = f" and {len(entries) - _MOST_NAMES} more" if len(entries) > _MOST_NAMES else ""
-    return ", ".join(plain(entry.filename) for entry in entries[:_MOST_NAMES]) + more
 
 
 def _refuse_unreadable(entry: zipfile.ZipInfo) -> None:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from pandera.errors import SchemaErrorReason, SchemaErrors
 
 from pipeline.clean import CLEANERS, CleanOptions, clean
-from pipeline.mapping import Assignment, Mapped, Plan, apply, cells
+from pipeline.mapped import Mapped, apply, cells
+from pipeline.mapping import Assignment, Plan
 from pipeline.marks import PROBLEMS, REPAIRS
 from schemas.frames import frame_schema, max_length
 from schemas.spec import CLEARED

@@ -21,10 +21,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.files import plain
 from pipeline.model import InputError
 from pipeline.sheets.look import letters
 from pipeline.sheets.model import RESAVE, Bounds, Sheet
+from pipeline.words import plain
 
 __all__ = ["Bounds", "Sheet", "convert", "merge_notes", "stream"]
 

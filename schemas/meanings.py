@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+# Cells that say "nothing". "None" and "NA" are not among them: somebody may be called so.
+NULL_WORDS = ("N/A", "n/a", "NULL", "null", "(null)", "NaN", "-", "--")
+# What says so where a cell was refused, in capitals.
+NULL_WORDS_OF_REFUSED = frozenset(word.upper() for word in NULL_WORDS) | frozenset(
+    ("NA", "N.A.", "#N/A", "NONE", "NIL", "UNKNOWN", "NOT PROVIDED", "TBD", "?")
+)
+
 
 class Shape(StrEnum):
     """What the values of a column look like."""
@@ -46,19 +53,8 @@ class Meaning:
 # Words that say nothing of what a column holds.
 NEUTRAL = frozenset(
     (
-        *(
-            "1",
-            "lead",
-            "leads",
-            "contact",
-            "customer",
-            "client",
-            "prospect",
-            "person",
-            "consumer",
-            "individual",
-            "user",
-        ),
+        *("1", "lead", "leads", "contact", "customer", "client", "prospect", "person", "consumer", "individual"),
+        *("user",),
         *("applicant", "my", "your", "you", "the", "what", "which", "is", "are", "do", "please", "enter", "provide"),
         *("best", "preferred", "current", "to", "reach", "at", "of", "in", "live", "field", "value", "text", "only"),
         "c",  # Phone__c
@@ -113,16 +109,8 @@ MEANINGS = (
                 *("number de phone", "daytime phone", "day phone", "phone main", "phone to call"),
             ),
             (
-                *(
-                    "mobile",
-                    "mobile phone",
-                    "mobile number",
-                    "mobile phone number",
-                    "cell",
-                    "cell phone",
-                    "cell number",
-                ),
-                *("cell phone number", "sms number", "wireless", "whatsapp number", "phone mobile"),
+                *("mobile", "mobile phone", "mobile number", "mobile phone number", "cell", "cell phone"),
+                *("cell number", "cell phone number", "sms number", "wireless", "whatsapp number", "phone mobile"),
             ),
             ("home phone", "home number", "home phone number", "evening phone", "residential phone", "private phone"),
             (
@@ -203,15 +191,8 @@ MEANINGS = (
         qualifiers=_OF_A_PLACE,
         tiers=(
             (
-                *(
-                    "state",
-                    "state province",
-                    "state region",
-                    "state region code",
-                    "state code",
-                    "state abbreviation",
-                    "state abbr",
-                ),
+                *("state", "state province", "state region", "state region code", "state code", "state abbreviation"),
+                *("state abbr",),
                 *("state name", "us state", "state province region", "state or province", "state province code"),
             ),
             ("province", "region", "st", "province state", "region state", "etat", "estado", "bundesland"),
@@ -341,14 +322,8 @@ MEANINGS = (
             (
                 *("do not call", "dnc", "do not contact", "do not phone", "opt out", "opted out", "phone opt out"),
                 *("has opted out of phone", "call opt out", "unsubscribed", "has opted out", "do not sms"),
-                *(
-                    "sms opt out",
-                    "has opted out phone",
-                    "phone dnc",
-                    "opted out of calls",
-                    "unsubscribed from all email",
-                    "on dnc",
-                ),
+                *("sms opt out", "has opted out phone", "phone dnc", "opted out of calls"),
+                *("unsubscribed from all email", "on dnc"),
             ),
         ),
         warning="rows that are marked there are not left out by this mapping: take those people out of the list first",

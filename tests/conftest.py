@@ -155,6 +155,17 @@ def write_xlsx(path: Path, rows: Sequence[Sequence[str]], sheet: str = "Leads") 
     return settled(path)
 
 
+@contextlib.contextmanager
+def piped(content: bytes) -> Iterator[None]:
+    """Standard input, with this in it."""
+    before = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
+    try:
+        yield
+    finally:
+        sys.stdin = before
+
+
 # --- The vendor ---
 
 

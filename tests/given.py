@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline import mapping, report
 from pipeline.clean import CleanOptions
+from pipeline.mapped import apply
 from pipeline.mapping import Plan
 from pipeline.payloads import Target
 from pipeline.validate import Checked, Validator
@@ -45,7 +46,7 @@ def plan(toml: str, *headers: str) -> Plan:
 
 def mapped(toml: str, columns: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """The columns under the vendor's names, not cleaned."""
-    return mapping.apply(plan(toml, *columns), text_frame(columns)).frame
+    return apply(plan(toml, *columns), text_frame(columns)).frame
 
 
 def validator(toml: str, *headers: str, options: CleanOptions | None = None) -> Validator:
@@ -56,7 +57,7 @@ def validator(toml: str, *headers: str, options: CleanOptions | None = None) -> 
 def checked(toml: str, columns: Mapping[str, Sequence[str]], options: CleanOptions | None = None) -> Checked:
     """The columns mapped, cleaned and checked."""
     judge = validator(toml, *columns, options=options)
-    return judge.check(mapping.apply(judge.plan, text_frame(columns)))
+    return judge.check(apply(judge.plan, text_frame(columns)))
 
 
 def to_mend(

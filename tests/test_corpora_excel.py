@@ -85,7 +85,7 @@ def test_a_workbook_gives_its_rows_or_a_reason(path, tmp_path):
     if path.name in REFUSED or reason:
         assert re.fullmatch(f".*{path.name}: .*(?:{REFUSED.get(path.name, NO_LIST)}).*", reason)
     else:
-        assert sum(len(chunk.frame) for chunk in source.read(found, SourceOptions())) == found.rows > 0
+        assert sum(len(chunk.frame) for chunk in source.read(found)) == found.rows > 0
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.name not in REFUSED], ids=ids)

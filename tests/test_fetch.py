@@ -6,7 +6,6 @@ import bz2
 import gzip
 import hashlib
 import importlib.util
-import io
 import os
 import pty
 import signal
@@ -18,7 +17,6 @@ import time
 import zipfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,8 +25,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, phone, tls_server, write, write_csv, write_xlsx
+from conftest import Account, Leads, phone, piped, tls_server, write, write_csv, write_xlsx
 from fsspec.implementations.memory import MemoryFileSystem
+from handmade import archive as zipped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,14 +45,6 @@ Campaign = { value = "Demo" }
 """
 TEXT = f"Phone,Name\n{phone(1)},Ann\n{phone(2)},Bob\n"
 CONTENT = TEXT.encode()
-
-
-def zipped(entries: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", method) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, data)
-    return content.getvalue()
 
 
 def gz(data: bytes) -> bytes:
@@ -424,17 +415,6 @@ def test_any_name_of_a_file_will_do(
 
 
 # --- Standard input and pipes ---
-
-
-@contextmanager
-def piped(content: bytes) -> Iterator[None]:
-    """Standard input, with this in it."""
-    before = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
-    try:
-        yield
-    finally:
-        sys.stdin = before
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
@@ -841,3 +821,14 @@ def test_an_address_is_told_without_what_is_secret() -> None:
     ]  # fmt: skip
     with pytest.raises(UserError, match="a file name is empty"):
         files.find([""])
+
+
+def test_of_several_files_the_one_that_lacks_a_column_is_named(leads: Leads, home: Path) -> None:
+    """Its user can't tell otherwise which to mend."""
+    write_csv(home / "may.csv", [["Phone"], ["2025550101"]])
+    write_csv(home / "june.csv", [["Tel"], ["2025550102"]])
+    mapping = '[fields]\nPrimaryPhone = "Phone"\nCampaign = { value = "Spring Renewals" }\n'
+    write(home / "m.toml", f'operation = "InsertLead"\n{mapping}')
+    refused = leads("check", "may.csv", "june.csv", "-m", "m.toml")
+    assert refused.code == 2
+    assert "june.csv: mapping m.toml: the file has no column 'Phone'" in refused.err

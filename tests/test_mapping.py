@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import mappings as shipped
 from pipeline import mapping
+from pipeline.mapped import apply
 from pipeline.mapping import Assignment, FieldSource, Policy, SourceTable
 from pipeline.marks import PROBLEMS
 from pipeline.model import UserError
@@ -347,7 +348,7 @@ def test_custom_fields_never_replace_another(toml: str, headers: tuple[str, ...]
 def test_apply_keeps_rows_and_values() -> None:
     """The same rows come out under the vendor's names, with cells as they are: nothing is trimmed, coerced or null."""
     frame = text_frame({"Phone": ["2025550101", "", "x"], "City": [" NA ", "None", "02139"]}, first_row=7)
-    done = mapping.apply(plan(INSERT + 'City = "City"', "Phone", "City"), frame)
+    done = apply(plan(INSERT + 'City = "City"', "Phone", "City"), frame)
     assert list(done.frame.columns) == ["Campaign", "PrimaryPhone", "City"]
     assert done.frame.index.equals(frame.index)
     assert list(done.frame["Campaign"]) == ["Spring"] * 3
@@ -360,10 +361,10 @@ def test_a_frame_in_pieces_is_read_as_one() -> None:
     """Columns that Arrow holds in several pieces come out whole."""
     pieces = pd.concat([text_frame({"Phone": ["1"], "A": ["x"]}), text_frame({"Phone": ["2"], "A": [""]}, 3)])
     toml = INSERT + 'City = { template = "{A}!" }\nRep = { column = "A", map = { x = "y" } }'
-    done = mapping.apply(plan(toml, "Phone", "A"), pieces)
+    done = apply(plan(toml, "Phone", "A"), pieces)
     assert list(done.frame["City"]) == ["x!", ""]
     assert list(done.frame["Rep"]) == ["y", ""]
-    assert mapping.apply(plan(toml, "Phone", "A"), pieces.iloc[:0]).frame.shape == (0, 4)
+    assert apply(plan(toml, "Phone", "A"), pieces.iloc[:0]).frame.shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -387,7 +388,7 @@ def test_maps_and_defaults(origin: str, cells: list[str], expected: list[str]) -
 def test_a_value_that_no_map_knows_is_a_problem(table: str) -> None:
     """Without a default such a cell keeps its value and gets `unmapped_value`, which names known ones."""
     bound = plan(f'{INSERT}Rep = {{ column = "A", map = {table} }}', "Phone", "A")
-    done = mapping.apply(bound, text_frame({"Phone": ["", "", ""], "A": ["", "Z", " q"]}))
+    done = apply(bound, text_frame({"Phone": ["", "", ""], "A": ["", "Z", " q"]}))
     assert list(done.frame["Rep"]) == ["", "Z", " q"]
     told = done.problems.to_pylist()
     assert [(p["position"], p["field"], p["rule"], p["value"]) for p in told] == [
@@ -461,7 +462,7 @@ def test_a_map_is_a_dictionary(cells: list[str], table: dict[str, str], default:
     """By column, a map does what looking up each trimmed cell does, and every miss without a default is told."""
     origin = FieldSource(column="A", map=table, default=default)
     bound = mapping.Plan(CATALOGUE["InsertLead"], (Assignment("Rep", origin, "text"),), {}, Policy())
-    done = mapping.apply(bound, text_frame({"A": cells}))
+    done = apply(bound, text_frame({"A": cells}))
     keys = [pa.compute.utf8_trim_whitespace(cell).as_py() for cell in cells]
     other = [(cell if key else "") if default is None else default for cell, key in zip(cells, keys, strict=True)]
     assert list(done.frame["Rep"]) == [table.get(key, o) for key, o in zip(keys, other, strict=True)]

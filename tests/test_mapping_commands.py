@@ -59,6 +59,14 @@ def test_a_file_that_is_there_is_not_replaced(leads: Leads, listed: Path, home: 
     assert (home / "new.toml").read_text().endswith('dialing = "import-only" # no call goes out because of this load\n')
 
 
+def test_the_settings_are_not_written_over(leads: Leads, listed: Path, home: Path) -> None:
+    """Every later command would take the mapping for settings, and refuse to begin."""
+    refused = leads("mapping", "suggest", listed, "-o", "leads.toml", "--force")
+    assert refused.code == 2
+    assert "leads.toml: is where settings are read from" in refused.err
+    assert not (home / "leads.toml").exists()
+
+
 def test_a_place_that_cannot_be_written_is_told(leads: Leads, listed: Path) -> None:
     """In one line."""
     refused = leads("mapping", "suggest", listed, "-o", "lost/new.toml")

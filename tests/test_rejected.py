@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import guard, rejected, rejected_book, source
+from pipeline.header import REJECTED_COLUMNS
 from pipeline.model import DiskError
 from pipeline.rejected import Form
 from pipeline.rejected_book import Filled
-from pipeline.source import REJECTED_COLUMNS, SourceOptions
+from pipeline.source import SourceOptions
 from tests.conftest import Account, Leads, Result, phone, settled, write, write_csv
 from tests.given import to_mend
 

@@ -9,9 +9,10 @@ from reading import inspect, read, refused
 from pipeline import source
 from pipeline.csvscan import Record, Scanner, records
 from pipeline.decode import Encoding
+from pipeline.header import REJECTED_COLUMNS
 from pipeline.model import InputError, UserError
 from pipeline.rows import Layout, batches
-from pipeline.source import REJECTED_COLUMNS, SourceOptions
+from pipeline.source import SourceOptions
 
 
 @pytest.fixture
@@ -269,6 +270,12 @@ def test_columns_of_an_earlier_run_are_left_out(file):
     assert "_problems" in found.notes[0]
 
 
+def test_a_sep_line_whose_delimiter_never_comes_is_passed_over(file):
+    """It was left by a program that wrote the list anew: else the list would be one column."""
+    found, cells, _ = read(file("sep=;\na,b\n1,2\n"))
+    assert (found.delimiter, cells) == (",", {3: ("1", "2")})
+
+
 # --- What is refused ---
 
 
@@ -277,6 +284,7 @@ def test_columns_of_an_earlier_run_are_left_out(file):
     [
         ("", "it is empty"),
         ("\n\n \n", "it holds no rows"),
+        (b"\xef\xbb\xbf", "it holds no rows"),
         ("a,b\n", "it has no rows below the header"),
         ("a,b\n\n,\n", "it has no rows below the header"),
         ('a,b\n1,2\n3,"x\n4,5\n', "row 3: a quoted cell is never closed"),

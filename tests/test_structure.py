@@ -292,6 +292,13 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from reading import inspect
+
+def peak_bytes():
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: there, getrusage tells of the process that has started this one, if that was larger
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
 from pipeline.source import read
 from pipeline.model import InputError
 try:
@@ -300,7 +307,7 @@ try:
     print(f"{found.rows} rows")
 except InputError as error:
     print(str(error).removeprefix(f"{sys.argv[1]}: "))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+print(peak_bytes())
 """
 
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import draft, mapping
-from pipeline.draft import Reading, quoted
+from pipeline.draft import Reading
 from pipeline.likeness import likeness, words
 from pipeline.shapes import Column
 from pipeline.suggest import CONFIDENT, Suggestion, Used, suggest
+from pipeline.toml import quoted
 from schemas.catalogue import CATALOGUE
 from schemas.meanings import MEANINGS, Meaning, Shape
 
@@ -363,6 +364,34 @@ def test_a_header_goes_where_it_went_before() -> None:
     assert {one.field for one in suggested(table, "LeadOperations.InsertDnc", used).taken} == {"Number"}
 
 
+@pytest.mark.parametrize("header", ["1", "Column 1", "Field3"])
+def test_a_position_does_not_go_where_it_went_before(header: str) -> None:
+    """The first column of another list without a header may be the agent's phone."""
+    used = {header.casefold(): Used("PrimaryPhone", "old.toml")}
+    found = suggested({header: PHONES, "2": NAMES}, used=used)
+    assert "PrimaryPhone" not in {one.field for one in found.taken}
+    assert list(found.open) == ["PrimaryPhone"]
+
+
+def test_a_header_goes_where_it_went_before_only_with_such_values() -> None:
+    """What is no phone this time is left to the user."""
+    found = suggested({"Contacto": NAMES}, used={"contacto": Used("PrimaryPhone", "old.toml")})
+    assert [one.field for one in found.taken] == []
+    assert found.open["PrimaryPhone"][0].why == "the header went there in old.toml; 0 of 4 fit"
+
+
+def test_a_whole_name_that_was_taken_before_gives_way_to_a_first_name() -> None:
+    """Else the last name would be there twice, since a list before this one had whole names only."""
+    used = {"name": Used("FirstName", "old.toml")}
+    table = {"Name": NAMES, "First Name": NAMES, "Last Name": NAMES, "Phone": PHONES}
+    found = suggested(table, used=used)
+    assert {one.field: one.column for one in found.taken} == {
+        "FirstName": "First Name",
+        "LastName": "Last Name",
+        "PrimaryPhone": "Phone",
+    }
+
+
 # The text
 
 
@@ -420,6 +449,13 @@ def test_a_column_of_people_not_to_be_called_is_pointed_out() -> None:
     """The mapping leaves nobody out by itself."""
     text = draft.toml(suggested({"Phone": PHONES, "Do Not Call": ["1", "0", "0", "0"]}), Reading("x"))
     assert '# ATTENTION, column "Do Not Call"' in text
+
+
+def test_people_not_to_be_called_are_pointed_out_on_the_screen(leads: Leads, home: Path) -> None:
+    """Who writes the mapping to a file need not open it before the load."""
+    path = write_csv(home / "list.csv", [["Phone", "Do Not Call"], *([one, "1"] for one in PHONES)])
+    told = leads("mapping", "suggest", path, "--campaign", "Spring Renewals", "-o", "new.toml")
+    assert 'ATTENTION, column "Do Not Call": rows that are marked there are not left out' in told.err
 
 
 def test_reading_decisions_stand_under_source() -> None:

@@ -12,9 +12,8 @@ from given import INSERT, TEXT, UPDATE, checked, plan, text_frame, validator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import mapping
 from pipeline.clean import CleanOptions
-from pipeline.mapping import Mapped
+from pipeline.mapped import Mapped, apply
 from pipeline.marks import PROBLEMS, REPAIRS
 from pipeline.validate import Checked
 
@@ -92,7 +91,7 @@ def test_columns_in_pieces_are_one() -> None:
     first = text_frame({"By": ["Phone", "ClientId"], "Id": ["(202) 555-0101", "(17)"], "City": ["a", "b"]})
     pieces = pd.concat([first, first.set_axis([4, 5])])
     judge = validator(UPDATE, "By", "Id", "City")
-    done = judge.check(mapping.apply(judge.plan, pieces))
+    done = judge.check(apply(judge.plan, pieces))
     assert list(done.frame["Identifier"]) == ["2025550101", "(17)"] * 2
     assert list(done.valid) == [True] * 4
 
@@ -263,7 +262,7 @@ def test_what_addresses_something_is_never_cut() -> None:
 def test_a_frame_that_does_not_fit_is_our_fault() -> None:
     """A column that was not planned is no problem of a row: it is a fault of ours, and said so."""
     judge = validator(INSERT, "Phone")
-    whole = mapping.apply(judge.plan, text_frame({"Phone": ["2025550101", "2025550102"]}))
+    whole = apply(judge.plan, text_frame({"Phone": ["2025550101", "2025550102"]}))
     twice = Mapped(whole.frame.set_axis([2, 2]), whole.problems)
     with pytest.raises(RuntimeError, match="does not fit its own schema"):
         judge.check(twice)
@@ -287,7 +286,7 @@ def test_what_always_holds(rows: list[tuple[str, ...]], more: str) -> None:
     headers = ("Phone", "City", "State", "Zip", "Notes")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(headers)}
     judge = validator(FIELDS + more, *headers)
-    raw = mapping.apply(judge.plan, text_frame(columns))
+    raw = apply(judge.plan, text_frame(columns))
     done = judge.check(raw)
     assert done.frame.index.equals(raw.frame.index)
     assert list(done.valid) == [i not in {p for p, *_ in problems(done)} for i in range(len(rows))]

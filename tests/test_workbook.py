@@ -4,9 +4,11 @@ import zipfile
 from pathlib import Path
 
 import openpyxl
+import pyarrow as pa
 import pytest
 
 from pipeline import source, workbook
+from pipeline.clean import CLEANERS, CleanOptions, clean
 from pipeline.model import InputError
 from pipeline.sheets.look import letters
 from pipeline.source import SourceOptions
@@ -400,6 +402,17 @@ def test_strings_are_what_a_person_sees(raw):
 def test_numbers_have_the_digits_that_a_spreadsheet_keeps(book, value, told):
     """What may have lost its last digits can't be taken for somebody's number."""
     assert read(book(Leads={"A1": "v", "A2": value}))[1] == {2: (told,)}
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [("#LOSSY!1.23456789012345E+15", "lossy_number"), ("#UNCALCULATED!", "cell_error"), ("#REF!", "cell_error")],
+)
+def test_every_cleaner_refuses_what_a_cell_has_instead_of_a_value(told, code):
+    """Text fields, too."""
+    for name in CLEANERS:
+        cleaned = clean(name, "Field", pa.array([told]), CleanOptions())
+        assert cleaned.problems["rule"].to_pylist() == [code]
 
 
 @pytest.mark.parametrize(

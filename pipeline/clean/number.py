@@ -6,14 +6,11 @@ import re
 from collections.abc import Sequence
 
 from pipeline.clean.engine import Cleaner, CleanOptions
-from pipeline.clean.text import LOSSY_NUMBER, Fix, Refusal
+from pipeline.clean.text import DIGITS_KEPT, EXACT_BELOW, FLOAT, LOSSY_NUMBER, Fix, Refusal
 
-_FLOAT = re.compile(r"([0-9]+)\.0+")
-_EXACT = 2**53  # from here on a spreadsheet's numbers have gaps between them
-_DIGITS = 15  # so many a spreadsheet keeps
 # As a spreadsheet writes it. Ids such as 12E45 are ids.
 _SHORTENED = re.compile(r"[0-9](?:[.,][0-9]+)?E[+-][0-9]{2,}")
-_ZEROS = re.compile(rf"(?=[0-9]*00$)[0-9]{{{_DIGITS}}}0+")
+_ZEROS = re.compile(rf"(?=[0-9]*00$)[0-9]{{{DIGITS_KEPT}}}0+")
 
 
 def identifier(value: str, _options: CleanOptions, _beside: Sequence[str] = ()) -> Fix | Refusal | None:
@@ -22,16 +19,16 @@ def identifier(value: str, _options: CleanOptions, _beside: Sequence[str] = ()) 
     Lost are the digits of 1.23457E+15, of floats from 2^53 on, and of numbers that have nothing but zeros after their
     15th digit, at least two at their end.
     """
-    found = _FLOAT.fullmatch(value)
+    found = FLOAT.fullmatch(value)
     number = found[1] if found else value
-    if _SHORTENED.fullmatch(number) or _ZEROS.fullmatch(number) or (found and int(number) >= _EXACT):
+    if _SHORTENED.fullmatch(number) or _ZEROS.fullmatch(number) or (found and int(number) >= EXACT_BELOW):
         return LOSSY_NUMBER
     return Fix(number, "float_text") if found else None
 
 
 def whole_number(value: str, _options: CleanOptions, _beside: Sequence[str] = ()) -> Fix | Refusal | None:
     """A whole number, or a number that stands for a choice. Repair: `float_text` (20.0)."""
-    found = _FLOAT.fullmatch(value)
+    found = FLOAT.fullmatch(value)
     return Fix(found[1], "float_text") if found else None
 
 

@@ -17,11 +17,9 @@ REGIONS = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])  # of the plan;
 # In use, and what is kept for when those are full.
 _TOLL_FREE = frozenset({"800", "822", "833", "844", "855", "866", "877", *(str(code) for code in range(880, 890))})
 _PREMIUM = "900"
-_PREMIUM_EXCHANGE = "976"
 
 _CODE = r"[2-9](?:[02-9][0-9]|1[02-9])"  # an area code or an exchange: 2 to 9 first, not N11
 _CODE_ONLY = re.compile(_CODE)
-_EXCHANGE = r"(?:[2-8](?:[02-9][0-9]|1[02-9])|9(?:[02-689][0-9]|1[02-9]|7[0-57-9]))"  # nor 976
 
 # Grouping is part of a number. Mexico City's "55 1234 5678" and India's "70123 45678" have ten digits as well;
 # read without their groups they would ring strangers in New Jersey and in North Dakota.
@@ -59,7 +57,7 @@ def _bad(message: str) -> Refusal:
 
 
 _TAKE = 'let the mapping say which: take = "first".'
-_CHARGED = Refusal("premium_phone", "A 900 or 976 number charges whoever calls it. It is never dialed.")
+_CHARGED = Refusal("premium_phone", "A 900 number charges whoever calls it. It is never dialed.")
 # Why a cell is not one phone; the first pattern found in it says so.
 _REASONS: tuple[tuple[re.Pattern[str], Refusal], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), refusal)
@@ -156,7 +154,7 @@ def _shape_problem(digits: str) -> Refusal | None:
         return _bad(f"No US area code is {area}. Check the number.")
     if not _CODE_ONLY.fullmatch(exchange):
         return _bad(f"The three digits after the area code can't be {exchange}. Check the number.")
-    return _CHARGED if exchange == _PREMIUM_EXCHANGE else None
+    return None
 
 
 def _area_problem(area: str, regions: tuple[str, ...], *, no_company: bool) -> Refusal | None:
@@ -177,7 +175,7 @@ def _area_problem(area: str, regions: tuple[str, ...], *, no_company: bool) -> R
 def _dialable(regions: tuple[str, ...], *, no_company: bool = True) -> str:
     areas = [str(area) for area in range(200, 1000) if _CODE_ONLY.fullmatch(str(area))]
     right = (area for area in areas if not _area_problem(area, regions, no_company=no_company))
-    return f"(?:{'|'.join(right)}){_EXCHANGE}[0-9]{{4}}"
+    return f"(?:{'|'.join(right)}){_CODE}[0-9]{{4}}"
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from pipeline.clean.engine import Beside, Cleaner, CleanOptions, Format
-from pipeline.clean.text import LOSSY_NUMBER, SCIENTIFIC, Fix, Refusal
+from pipeline.clean.text import FLOAT, LOSSY_NUMBER, SCIENTIFIC, Fix, Refusal
 
 # Publication 28 of the postal service: states, DC, territories, freely associated states, military.
 STATES = MappingProxyType(
@@ -162,7 +162,6 @@ _CODE_LETTERS = re.compile(r"([a-z])[. ]*([a-z])[. ]*")
 _BEFORE = re.compile(r"^(?:'|z:) ?", re.IGNORECASE)  # a spreadsheet's mark of text, and that of ad platforms' exports
 _ZIP = re.compile(r"([0-9]{5})(?:[- \u2010-\u2015\u2212]{0,3}([0-9]{4}))?-?")
 _SHORT_ZIP = re.compile(r"([0-9]{3,4})(?:-?([0-9]{4}))?")
-_FLOAT = re.compile(r"([0-9]+)\.0+")
 _SCIENTIFIC = re.compile(SCIENTIFIC)
 # The first ZIP is 00501, the last 99950.
 _FIVE = "(?:[1-8][0-9]{4}|9[0-8][0-9]{3}|99[0-8][0-9]{2}|999[0-4][0-9]|99950|0[1-9][0-9]{3}|00[5-9][0-9]{2})"
@@ -213,7 +212,7 @@ def us_zip(value: str, options: CleanOptions, beside: Sequence[str] = ("",)) -> 
     if _SCIENTIFIC.match(value):
         return LOSSY_NUMBER
     shown = _BEFORE.sub("", value)
-    number = _FLOAT.fullmatch(shown)
+    number = FLOAT.fullmatch(shown)
     text = number[1] if number else shown
     if found := _ZIP.fullmatch(text):
         return _full_zip(value, found, "float_text" if number else "zip_format")

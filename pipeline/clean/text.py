@@ -120,6 +120,12 @@ def readable(raw: str) -> Fix | None:
     return Fix(found[1].strip(), "text_formula", fix is None or fix.lossless)
 
 
+FLOAT = re.compile(r"([0-9]+)\.0+")  # a whole number as spreadsheets and programs write it: 2025.0
+
+# What spreadsheets and floating-point numbers keep of a long number.
+DIGITS_KEPT = 15  # of those that are typed: the rest become 0
+EXACT_BELOW = 2**53  # from here on one number stands for several
+
 # A number that a spreadsheet shortened, such as 5.55123E+09.
 SCIENTIFIC = r"^[-+]?[0-9]+(?:[.,][0-9]*)?[Ee][-+]?[0-9]+$"
 LOSSY_NUMBER = Refusal(
@@ -134,21 +140,8 @@ LOSSY = "#LOSSY!"
 # What spreadsheets show for an error: in English, and in German, French, Spanish, Portuguese and Italian.
 _ERROR_WORDS = (
     *("REF", "VALUE", "NULL", "NUM", "ERROR", "SPILL", "CALC", "FIELD", "BLOCKED", "CONNECT", "BUSY", "UNKNOWN"),
-    *(
-        "PYTHON",
-        "EXTERNAL",
-        "TIMEOUT",
-        "DIV/0",
-        "BEZUG",
-        "WERT",
-        "ZAHL",
-        "VALEUR",
-        "NOMBRE",
-        "VALOR",
-        "VALORE",
-        "RIF",
-        "NUL",
-    ),
+    *("PYTHON", "EXTERNAL", "TIMEOUT", "DIV/0", "BEZUG", "WERT", "ZAHL", "VALEUR", "NOMBRE", "VALOR", "VALORE"),
+    *("RIF", "NUL"),
     *("¡REF", "¡VALOR", "¡NUM", "¡NULO", "¡DIV/0", "NULO", "NULLO"),
 )
 _ERROR_QUESTIONS = ("NAME", "NOM", "¿NOMBRE", "NOME")

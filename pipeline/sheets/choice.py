@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.sheets.model import Book, RefusedError
-
-_SHOWN = 20
+from pipeline.words import listed, nearest
 
 
 class Chosen(NamedTuple):
@@ -27,16 +25,16 @@ def choose(book: Book, wanted: str | None) -> Chosen:
     hidden = [table.name for table in book.tables if not table.visible]
     if wanted is not None:
         return _wanted(wanted, visible, hidden)
-    notes = (f"hidden sheets, not read: {_listed(hidden)}",) if hidden else ()
+    notes = (f"hidden sheets, not read: {_named(hidden)}",) if hidden else ()
     if not visible:
-        raise RefusedError(f"no sheet is visible; set sheet to one of {_listed(hidden) or 'none'}")
+        raise RefusedError(f"no sheet is visible; set sheet to one of {_named(hidden) or 'none'}")
     if len(visible) == 1:
         return Chosen(visible[0], notes)
     filled = [name for name in visible if _holds_anything(book, name)]
     if len(filled) > 1:
-        raise RefusedError(f"several sheets are visible; set sheet to one of {_listed(filled)}")
+        raise RefusedError(f"several sheets are visible; set sheet to one of {_named(filled)}")
     empty = [name for name in visible if name not in filled[:1]]
-    return Chosen((filled or visible)[0], (*notes, f"empty sheets, not read: {_listed(empty)}"))
+    return Chosen((filled or visible)[0], (*notes, f"empty sheets, not read: {_named(empty)}"))
 
 
 def _wanted(wanted: str, visible: Sequence[str], hidden: Sequence[str]) -> Chosen:
@@ -45,9 +43,8 @@ def _wanted(wanted: str, visible: Sequence[str], hidden: Sequence[str]) -> Chose
     exact = [name for name in names if name == wanted]
     alike = exact or [name for name in names if name.strip().casefold() == wanted.strip().casefold()]
     if len(alike) != 1:
-        near = difflib.get_close_matches(wanted, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near and not alike else ""
-        raise RefusedError(f"there is no sheet {wanted!r}; its sheets are {_listed(names)}{hint}")
+        hint = "" if alike else nearest(wanted, names)
+        raise RefusedError(f"there is no sheet {wanted!r}; its sheets are {_named(names)}{hint}")
     return Chosen(alike[0], (f"sheet {alike[0]!r} is hidden; it is read as you ask",) if alike[0] in hidden else ())
 
 
@@ -58,6 +55,5 @@ def _holds_anything(book: Book, name: str) -> bool:
     return bool(grid.height and book.read(name)[1].used.end_row)  # errors, which have no value
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(repr(name) for name in names[:_SHOWN]) + more
+def _named(names: Sequence[str]) -> str:
+    return listed([*map(repr, names)])

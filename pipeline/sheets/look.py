@@ -116,10 +116,10 @@ class Look:
                 f"formulas of the sheet without a value: {self.uncalculated:,}; open it in Excel or LibreOffice, let "
                 "it calculate, and save it"
             )
-        if self.formulas:
+        if self.formulas > self.uncalculated:
             yield (
                 f"formulas whose values may be placeholders, since the program that wrote the workbook left the "
-                f"calculating to Excel: {self.formulas:,}; open it in Excel and save it"
+                f"calculating to Excel: {self.formulas - self.uncalculated:,}; open it in Excel and save it"
             )
 
     def _replace(self, row: int, column: int, text: str) -> None:

@@ -15,11 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.clean.text import LOSSY
+from pipeline.clean.text import DIGITS_KEPT, EXACT_BELOW, LOSSY
 
-_EXACT = 2**53  # from here on a floating-point number may stand for another whole number
-_DIGITS = 15  # that spreadsheets keep of a number that is typed: the rest becomes 0
-_FEW = 10**_DIGITS
+_FEW = 10**DIGITS_KEPT
 
 
 class Texts:
@@ -46,20 +44,20 @@ class Texts:
             cell, kind = int(cell), int
         if kind is int and _is_lossy(cell):
             self.lossy += 1
-            return f"{LOSSY}{float(cell):.{_DIGITS}G}"
+            return f"{LOSSY}{float(cell):.{DIGITS_KEPT}G}"
         return _TEXT[kind](cell)
 
 
 def _is_lossy(number: int) -> bool:
-    return abs(number) >= _EXACT or (abs(number) >= _FEW and number % 10 == 0)
+    return abs(number) >= EXACT_BELOW or (abs(number) >= _FEW and number % 10 == 0)
 
 
 def _number(value: float) -> str:
     """The shortest digits that mean the same, and no more than a spreadsheet shows."""
     text = repr(value)
-    if len(text) <= _DIGITS + 1 and "e" not in text:
+    if len(text) <= DIGITS_KEPT + 1 and "e" not in text:
         return text
-    plain = format(Decimal(f"{value:.{_DIGITS}g}"), "f")
+    plain = format(Decimal(f"{value:.{DIGITS_KEPT}g}"), "f")
     return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 

@@ -112,7 +112,9 @@ _NO_VALUE = re.compile(rb"<f(?:\s[^<>]*)?(?:/>|>[^<]*</f>)\s*(?P<value><v(?:\s[^
 _VALUE = re.compile(rb"<v(?:\s[^<>]*)?>([^<]*)</v>")
 _CELL_START = re.compile(rb"<c[\s/>]")
 _USUAL_CELL = re.compile(rb'<c r="([A-Z]{1,3})([0-9]{1,7})" s="([0-9]+)"(?: t="n")?><v>([0-9.]+)</v>')
-_ROW = re.compile(rb"<row[\s/>]")
+_HIDDEN_ROW = re.compile(rb'<row\s[^<>]*?(?:hidden="|ht="0")[^<>]*>')
+_ROW_NUMBER = re.compile(rb'<row\s[^<>]*?\br="([0-9]{1,7})"')
+_MERGED = re.compile(rb"<mergeCell\s[^<>]*>")
 
 
 class _Scan:
@@ -179,10 +181,10 @@ class _Scan:
         _tail(self._found, block)
 
     def _rows(self, block: bytes) -> None:
-        for tag in re.finditer(rb'<row\s[^<>]*?(?:hidden="|ht="0")[^<>]*>', block):
+        for tag in _HIDDEN_ROW.finditer(block):
             _row(self._found, _attributes(tag[0]))
         last = block.rfind(b"<row")
-        if last >= 0 and (number := re.compile(rb'<row\s[^<>]*?\br="([0-9]{1,7})"').match(block, last)):
+        if last >= 0 and (number := _ROW_NUMBER.match(block, last)):
             self._found.last_row = max(self._found.last_row, int(number[1]))
 
     def _errors(self, block: bytes) -> None:
@@ -272,7 +274,7 @@ def _tail(found: Look, block: bytes) -> None:
     if b"<filterColumn" in block:
         found.filtered = True
     if b"<mergeCell" in block:
-        for tag in re.finditer(rb"<mergeCell\s[^<>]*>", block):
+        for tag in _MERGED.finditer(block):
             _merged(found, _attributes(tag[0]).get("ref", ""))
 
 
