@@ -15,6 +15,7 @@ from schemas.spec import Composed, Operation
 _NAMED_AT_MOST = 5  # ids of several matches that a message names
 _BEST_FIRST = (
     Status.ACCEPTED,
+    Status.SKIPPED,
     Status.DUPLICATE,
     Status.REJECTED,
     Status.FAILED,
@@ -150,7 +151,9 @@ class ComposedDelivery(Delivery):
 
     async def _update_one(self, lead_id: str) -> Outcome:
         form = matches.update_form(self._steps.operation, self.payload, lead_id)
-        update = Delivery(self._sender, self._steps.update, self._step_payload, form, self.trail)
+        # What its insert waits for, an update waits for: it may give the lead a callback, or another phone to dial.
+        endpoint = replace(self._steps.update, bars=self._endpoint.bars)
+        update = Delivery(self._sender, endpoint, self._step_payload, form, self.trail)
         self._updates.append(update)
         outcome = await update.outcome()
         self._left |= outcome.sent

@@ -56,8 +56,9 @@ def _place(area: str, zip5: str, state: str) -> Place:
     named = {*by_zip, *([state] if state in NAMES else []), *_states_of_area_code(area)}
     if MILITARY & named:
         return NOWHERE
-    there = (zip5 and zones.of_zip(zip5)) or (state and zones.of_state(state))
-    found = {*zones.of_area_code(area), *there}
+    found = {*zones.of_area_code(area), *(zones.of_zip(zip5) if zip5 else ())}
+    if state and state not in by_zip:  # no ZIP says where in it, or the ZIP is another state's
+        found |= {*zones.of_state(state)}
     if not found:
         return ANYWHERE
     return Place(tuple(sorted(found)), tuple(sorted(named & STATES.keys())))

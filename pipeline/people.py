@@ -22,6 +22,8 @@ from pipeline.retries import Duplicates
 from pipeline.statedb import hashed
 from schemas.spec import Operation
 
+_SENT = "(?:^|&){}=(?P<sent>[^&]+)"
+_BETWEEN = "%7C"  # "|" as it is sent, between several phones
 MUST_NOT_BE_CONTACTED = Bar(SUPPRESSED, "the number must not be contacted")
 
 
@@ -78,11 +80,11 @@ class Barred:
         if operation.protects_people:
             return np.zeros(part.num_rows, dtype=np.bool_)
         barred = self.among(part["phone"])
-        if operation.also_contacts:
-            others = [_others(operation, body or "") for body in part["payload"].to_pylist()]
-            row_of = np.repeat(np.arange(len(others)), [len(phones) for phones in others])
-            found = self.among(pa.array([phone for phones in others for phone in phones], pa.string()))
-            barred[row_of[found]] = True
+        for name in operation.also_contacts:
+            sent = pc.struct_field(pc.extract_regex(part["payload"], _SENT.format(name)), "sent")
+            listed = pc.split_pattern(pc.fill_null(sent, ""), _BETWEEN).combine_chunks()
+            found = self.among(pc.list_flatten(listed))
+            barred[pc.list_parent_indices(listed).to_numpy()[found]] = True
         return barred
 
 

@@ -132,6 +132,8 @@ class Line:
         steps = after.steps(rows, barring, world.now)
         contacts = sum(step.contacts for step in steps)
         people.check_number(job.operation, job.mapping.policy, job.consent, tally.to_send, contacts)
+        if people.contacts(job.operation, job.mapping.policy):
+            rows = replace(rows, limit=tally.to_send)  # whoever is taken off do-not-call meanwhile was not counted
         self.heard.hold()
         notes = [*suppressed.told(), *tally.notes(), *(curfew.notes(tally.waiting) if curfew else ())]
         notes += settings.warnings(job.settings, job.operation.vendor)

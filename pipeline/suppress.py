@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,12 @@ from pipeline.model import InputError, UserError
 
 _LOST_DIGITS = re.compile(r"\d([.,]\d+)?[eE]\+?\d+")
 _OTHER_DIGIT = re.compile(r"[^\D0-9]")  # full-width, Arabic, …
+_AS_AN_AMOUNT = re.compile(r"[0-9]{1,2}(?:,[0-9]{3}){3}(?:\.0+)?")  # 2,025,550,100: a spreadsheet's number format
+# A phone in two columns, as the national register gives them out: its area code, and the rest.
+_AREA_CODE, _THE_REST = r"^\W*[2-9][0-9]{2}\W*$", r"^\W*[2-9][0-9]{2}\W*[0-9]{4}\W*$"
+# What has no ten digits is no phone, and most cells beside phones have not; or they were a number that lost some.
+_MAY_HOLD_ONE = r"(?:\p{Nd}\P{Nd}*){10}|\p{Nd}\W*[eE]"
+_A_CLOCK_IS_OFF = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def _read(path: Path, spool: Path) -> tuple[npt.NDArray[np.int64], SuppressFile]
     options = source.SourceOptions(header_row=0)
     try:
         inspection = source.inspect(path, options, spool)
-        found = [_numbers(_columns(chunk)) for chunk in source.read(inspection)]
+        found = [_of_chunk(chunk) for chunk in source.read(inspection)]
         for sheet in inspection.sheets:
             if sheet != inspection.sheet:
                 found += _of_sheet(path, inspection.format, sheet, spool)
@@ -109,29 +116,49 @@ def _of_sheet(path: Path, kind: str, sheet: str, spool: Path) -> list[npt.NDArra
 
 def _refuse_old(file: SuppressFile, days: int, now: datetime) -> None:
     age = now - datetime.fromisoformat(file.mtime)
+    if age < -_A_CLOCK_IS_OFF:
+        raise InputError(
+            f"[policy] suppress: {file.path} was changed on {file.mtime[:10]}, which is yet to come: nobody knows how "
+            "old it is, and suppress_max_age_days asks; look at this machine's clock, or save the file again"
+        )
     if age > timedelta(days=days):
         raise InputError(
-            f"[policy] suppress: {file.path} was changed {age.days} days ago, and suppress_max_age_days = {days}: "
+            f"[policy] suppress: {file.path} was changed on {file.mtime[:10]}, more than {age.days} days ago, and "
+            f"suppress_max_age_days = {days}: "
             "whoever has asked since not to be called is not in it; put a fresh one there"
         )
 
 
-def _columns(chunk: source.Chunk) -> list[pa.Array]:
-    loose = [cell for row in chunk.ragged for cell in row.cells]
-    return [*(pa.array(chunk.frame[name]) for name in chunk.frame.columns), pa.array(loose, pa.string())]
+def _of_chunk(chunk: source.Chunk) -> npt.NDArray[np.int64]:
+    ragged = [_numbers([pa.array([cell], pa.string()) for cell in row.cells]) for row in chunk.ragged]
+    return np.concatenate([_numbers([pa.array(chunk.frame[name]) for name in chunk.frame.columns]), *ragged])
 
 
 def _numbers(columns: Sequence[pa.Array]) -> npt.NDArray[np.int64]:
     """Every phone in every cell, whatever stands beside it: a number too many costs a lead, one too few a stranger."""
-    cells = pa.chunked_array(columns, pa.string())
+    cells = pa.chunked_array([*columns, *_divided(columns)], pa.string())
     plain = pc.match_substring_regex(cells, pattern=r"^[0-9]{10}$")
-    found = {int(number) for cell in cells.filter(pc.invert(plain)).unique().to_pylist() for number in _listed(cell)}
+    others = cells.filter(pc.invert(plain))
+    others = others.filter(pc.match_substring_regex(others, pattern=_MAY_HOLD_ONE)).unique()
+    found = {int(number) for cell in others.to_pylist() for number in _listed(cell)}
     numbers = cells.filter(plain).cast(pa.int64()).to_numpy()
     return np.concatenate([numbers, np.fromiter(found, dtype=np.int64, count=len(found))])
 
 
+def _divided(columns: Sequence[pa.Array]) -> list[pa.Array]:
+    """The phones whose area code stands in the column before the rest."""
+    found = []
+    for area, rest in pairwise(columns):
+        is_phone = pc.and_(pc.match_substring_regex(area, _AREA_CODE), pc.match_substring_regex(rest, _THE_REST))
+        digits = (pc.replace_substring_regex(part.filter(is_phone), r"\W", "") for part in (area, rest))
+        found.append(pc.binary_join_element_wise(*digits, ""))
+    return found
+
+
 def _listed(cell: str) -> set[str]:
-    text = _plain(cell)
+    text = _plain(cell).replace("_", "-")
+    if _AS_AN_AMOUNT.fullmatch(text):
+        text = text.replace(",", "")
     if _LOST_DIGITS.fullmatch(text):
         raise InputError(
             f"the suppress file holds {cell!r}: digits were lost in a spreadsheet; export it again as text"

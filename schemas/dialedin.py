@@ -336,6 +336,8 @@ UPDATE_LEAD = Operation(
     rules=(_CALLBACK_RULE, AnyBeside(("SearchField", "Identifier"), code="nothing_to_update")),
     custom=CUSTOM,
     phone="PrimaryPhone",
+    # Of a lead that is found by its phone: the one that it gets instead.
+    also_contacts=("PrimaryPhone",),
     client_id="ClientId",
     identifier=("SearchField", "Identifier"),
     duplicates_by="identifier",

@@ -57,12 +57,16 @@ STATES: Mapping[str, StateHours] = MappingProxyType(
         "AL": StateHours(_not_on_sunday(8, 20), "rules of the Alabama Public Service Commission for telephone service"),
         "CT": StateHours(_daily(9, 20), "Conn. Gen. Stat. § 42-288a, as amended by Public Act 23-98"),
         "FL": StateHours(_daily(8, 20), "Fla. Stat. § 501.616(6)"),
+        # Of calls that play a recorded message, as a dialer may do.
+        "IL": StateHours(_daily(9, 21), "815 Ill. Comp. Stat. 305/15 (Automatic Telephone Dialers Act)"),
         "KY": StateHours(_daily(10, 21), "Ky. Rev. Stat. § 367.46955"),
         "LA": StateHours(
             _not_on_sunday(8, 20), "La. Rev. Stat. § 45:844.11 ff., orders of the Public Service Commission"
         ),
         "MA": StateHours(_daily(8, 20), "Mass. Gen. Laws ch. 159C § 3"),
         "MD": StateHours(_daily(8, 20), "Md. Code, Com. Law § 14-4501 ff. (Stop the Spam Calls Act of 2023)"),
+        # Of recorded messages, too; published summaries have it for all calls.
+        "MI": StateHours(_daily(9, 21), "Mich. Comp. Laws § 484.125"),
         "MN": StateHours(_daily(9, 21), "Minn. Stat. § 325E.30"),
         "MS": StateHours(_not_on_sunday(8, 20), "Miss. Code § 77-3-701 ff. (Telephone Solicitation Act)"),
         "NM": StateHours(_daily(9, 21), "N.M. Stat. § 57-12-22"),

@@ -297,7 +297,7 @@ class Operation:
     waits: Waits | None = None  # set where each call says how long it may take
     phone: str | None = None  # the field whose phone is affected
     place: tuple[str, str] | None = None  # the fields with the ZIP and the state of whoever has that phone
-    also_contacts: tuple[str, ...] = ()  # fields whose phones may ring or get a text besides, one or joined by |
+    also_contacts: tuple[str, ...] = ()  # fields whose phones may be reached besides, one or joined by |
     stores_again: tuple[str, str] | None = None  # (field, value): with it, a lead that is there is stored once more
     client_id: str | None = None  # the field by which a call can be found again
     # A row without a client_id carries its key there, for a person to find the call by: no search settles a doubt.

@@ -26,6 +26,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import httpx
+import hypothesis
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,6 +35,9 @@ import pytest
 from pipeline import cli
 from pipeline.sandbox.config import SandboxConfig
 from pipeline.sandbox.serve import running
+
+hypothesis.settings.register_profile("unhurried", deadline=None)  # the machine may be busy: nothing is timed
+hypothesis.settings.load_profile("unhurried")
 
 TOKEN = "tok/3b9f+Zq=71"  # looks different when it is quoted
 CREDENTIALS = {"token": TOKEN, "accid": "sandbox"}

@@ -893,7 +893,6 @@ OPTIONS = st.builds(
 ZIPS = st.from_regex(r"\A(z:|')?\d{3,5}[- ]?(\d{4})?(\.0)?\Z", fullmatch=True)
 ANY_VALUE = VALUES | SPELLINGS | SEVERAL | DATES | IDS | EMAILS | ZIPS
 COLUMNS = st.lists(ANY_VALUE, max_size=12)
-UNHURRIED = settings(deadline=None)  # the first phone of a process builds the table of area codes
 NAMES = st.sampled_from(sorted(CLEANERS))
 Row = dict[str, str]
 BESIDE = st.fixed_dictionaries(
@@ -910,7 +909,6 @@ def cleaned(name: str, column: list[str], options: CleanOptions, beside: Row) ->
     return clean(name, "F", pa.array(column, pa.string()), options, context)
 
 
-@UNHURRIED
 @given(NAMES, COLUMNS, OPTIONS, BESIDE)
 def test_every_change_is_recorded(name: str, column: list[str], options: CleanOptions, beside: Row) -> None:
     """Each cell is as it was, or has exactly one repair, or keeps its value and has exactly one problem."""
@@ -927,7 +925,6 @@ def test_every_change_is_recorded(name: str, column: list[str], options: CleanOp
     assert all(column[p["position"]] == p["value"] and p["message"] for p in problems)
 
 
-@UNHURRIED
 @given(NAMES, COLUMNS, OPTIONS, BESIDE)
 def test_cleaning_twice_is_cleaning_once(name: str, column: list[str], options: CleanOptions, beside: Row) -> None:
     """A cleaned value stays as it is beside the same values; cleaned dates read in the vendor's own order."""
@@ -939,7 +936,6 @@ def test_cleaning_twice_is_cleaning_once(name: str, column: list[str], options: 
     assert (again.repairs.num_rows, again.problems.num_rows) == (0, 0)
 
 
-@UNHURRIED
 @given(NAMES, ANY_VALUE, OPTIONS, BESIDE)
 def test_by_column_as_by_value(name: str, raw: str, options: CleanOptions, beside: Row) -> None:
     """The fast path for whole columns says what the judgement of a single value says."""
@@ -953,7 +949,6 @@ def test_by_column_as_by_value(name: str, raw: str, options: CleanOptions, besid
         assert (value, found.rule) == (raw, mark.rule if mark else "")
 
 
-@UNHURRIED
 @given(NAMES, COLUMNS, OPTIONS, st.lists(BESIDE, min_size=12, max_size=12))
 def test_each_row_is_judged_beside_its_own(
     name: str, column: list[str], options: CleanOptions, rows: list[Row]
@@ -1018,7 +1013,7 @@ def ten_digits(text: str) -> list[str]:
     return [_digits(part)[-10:] for part in re.split(r"[|,;\n]", re.sub(r"\.0+", "", text))]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(NAMES, COLUMNS, OPTIONS, BESIDE)
 def test_a_lossless_repair_keeps_the_meaning(name: str, column: list[str], options: CleanOptions, beside: Row) -> None:
     """What the raw value meant can be told from the cleaned one; a zone's own test is below."""
@@ -1029,7 +1024,6 @@ def test_a_lossless_repair_keeps_the_meaning(name: str, column: list[str], optio
             assert MEANING[rule](raw, repair["value"]), repair
 
 
-@settings(deadline=None)
 @given(
     SOON,
     st.integers(-14 * 60, 14 * 60),
@@ -1046,7 +1040,6 @@ def test_a_converted_time_is_the_same_moment(written: datetime, minutes: int, th
     assert shown == datetime.fromisoformat(raw)
 
 
-@UNHURRIED
 @given(st.lists(SEVERAL | VALUES, min_size=1, max_size=12), st.sampled_from(["first", "second", "extension"]))
 def test_a_part_is_in_its_cell(column: list[str], which: str) -> None:
     """What a field takes of a cell stands there, in one piece."""
@@ -1056,7 +1049,6 @@ def test_a_part_is_in_its_cell(column: list[str], which: str) -> None:
         assert part in (cell, "") or part in (fix.value if fix else cell)
 
 
-@UNHURRIED
 @given(st.lists(VALUES | SPELLINGS | SEVERAL | DATES, min_size=1, max_size=12), OPTIONS)
 def test_phones_are_in_their_cells(column: list[str], options: CleanOptions) -> None:
     """No phone comes out whose ten digits are not in its cell in that order, side by side."""
@@ -1068,7 +1060,6 @@ def test_phones_are_in_their_cells(column: list[str], options: CleanOptions) -> 
             assert value in "".join(c for c in raw if c in "0123456789")
 
 
-@UNHURRIED
 @given(SPELLINGS | VALUES, VALUES, VALUES)
 def test_a_phone_is_found_anywhere(raw: str, before: str, after: str) -> None:
     """A cell that is a phone is found with anything around it but digits."""

@@ -280,7 +280,7 @@ def any_columns(rows: list[tuple[str, str, str]]) -> dict[str, list[str]]:
     return {"By": ["LeadId"] * len(rows), "Id": [str(n) for n in range(len(rows))], **named}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_without_a_token_no_empty_value_is_ever_sent(rows: list[tuple[str, str, str]]) -> None:
     """Whatever is in the cells, even what stands for a cleared one inside: only a mapping clears."""
@@ -288,7 +288,7 @@ def test_without_a_token_no_empty_value_is_ever_sent(rows: list[tuple[str, str, 
         assert "" not in form.values()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS)
 def test_with_a_token_exactly_its_cells_are_sent_empty(rows: list[tuple[str, str, str]]) -> None:
     """A field is sent empty where its cell is the token, and nowhere else; every other cell is sent as without it."""

@@ -289,7 +289,7 @@ VALUES = st.sampled_from(["", "x", "Ada Marlow", "a&b=c", "é"])
 FIELDS = ("FirstName", "City", "adv_Plan", "Subcampaign", "DuplicatesCheck", "ImportOnly", "CallbackAgent")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     sent=st.fixed_dictionaries({}, optional={name: VALUES for name in FIELDS if name != "DuplicatesCheck"}),
     check=st.sampled_from(["", "0", "1", "2", "3"]),
@@ -326,7 +326,7 @@ FAULTS = st.sampled_from(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     faults=st.lists(FAULTS, max_size=24),
     rows=st.integers(1, 5),

@@ -195,7 +195,7 @@ def test_what_cant_be_unpacked_is_refused(tmp_path: Path, spool: Path, content: 
     assert not list(spool.iterdir())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pack=st.sampled_from([gz, bz2.compress, zstd, lambda data: zipped({"a": data})]), cut=st.floats(0, 1))
 def test_a_packed_file_that_is_cut_off_is_never_half_a_list(
     tmp_path: Path, spool: Path, pack: Callable[[bytes], bytes], cut: float
@@ -785,7 +785,6 @@ ODD = st.text(st.sampled_from("abcXYZ019:/?#@&=%+ "), min_size=1, max_size=12)
 SIGNATURES = st.text(st.sampled_from("abcXYZ019:/?@&=%+ "), max_size=12)
 
 
-@settings(deadline=None)
 @given(user=ODD, password=ODD, signature=SIGNATURES)
 def test_nothing_secret_of_an_address_is_told(user: str, password: str, signature: str) -> None:
     """However its user wrote it, quoted or not: what is told is host and path, or not even these."""

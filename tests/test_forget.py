@@ -653,7 +653,7 @@ def _part_row(draw: st.DrawFn, row: int) -> dict[str, Any]:
     return {"row": row, "status": draw(st.sampled_from(["valid", "invalid", "skipped"])), "problems": [], **texts}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(parts())
 def test_whatever_is_spelled_however_and_wherever_is_found_and_goes(found: tuple[pa.Table, str]) -> None:
     """And no other row does."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import AREAS, by_day, write_csv
+from conftest import AREAS, by_day, settled, write, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,6 +47,9 @@ def listed(folder: Path, *cells: str) -> list[int]:
         "202-555-0100 x5",
         "Phone 202-555-0100, after 17:00",
         "Room 100 1202555-0100",
+        "202_555_0100",
+        "2,025,550,100",
+        "12,025,550,100.00",
     ],
 )
 def test_a_suppressed_number_is_found_in_any_spelling(tmp_path: Path, cell: str) -> None:
@@ -58,6 +61,18 @@ def test_a_suppressed_number_is_found_in_any_spelling(tmp_path: Path, cell: str)
 def test_every_number_of_a_cell_is_suppressed(tmp_path: Path, cell: str) -> None:
     """Both people who share a cell are protected."""
     assert listed(tmp_path, cell) == [2025550100, 3035550199]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["202,5550100\n303,5550199\n", "who,area,phone\nAda,(202),555-0100\nBen,303,5550199,moved\n"],
+    ids=["as the register has it", "among others, in a longer row"],
+)
+def test_an_area_code_may_have_a_column_of_its_own(tmp_path: Path, text: str) -> None:
+    """The phone begins in one cell and ends in the next."""
+    settled(write(tmp_path / "dnc.csv", text))
+    found = suppress.read(Policy(suppress="dnc.csv"), tmp_path, tmp_path, by_day())
+    assert found.numbers.tolist() == [2025550100, 3035550199]
 
 
 @pytest.mark.parametrize("cell", ["2.0255501E+09", "2,0255501E+09", " 2E9", "2.0255501E+09\xa0"])
@@ -88,7 +103,7 @@ def spellings(draw: st.DrawFn) -> str:
     return parts[0] + parts[1] + draw(_GAPS) + parts[2] + draw(_GAPS) + parts[3] + end
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(spellings(), min_size=1, max_size=30))
 def test_whatever_is_called_can_be_suppressed(cells: list[str]) -> None:
     """Every spelling in which a lead's phone is accepted is found in a suppress file."""

@@ -230,7 +230,7 @@ def test_a_chunk_of_nothing_but_ragged_rows(toml: str, mode: str) -> None:
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.lists(st.tuples(st.sampled_from([A, B, "", "x", None]), st.text(max_size=3)), max_size=6),

@@ -66,7 +66,7 @@ Load = Callable[..., Result]
 StartVendor = Callable[[Callable[[dict[str, str]], bytes]], RawVendor]
 
 
-def call(leads: Leads, account: Account, operation: str, *fields: str, **given: Any) -> Result:
+def call(leads: Leads, account: Account | RawVendor, operation: str, *fields: str, **given: Any) -> Result:
     return leads("call", operation, *fields, "--yes", "--json", *QUICK, env=account.env, **given)
 
 
@@ -125,10 +125,21 @@ def test_each_file_must_be_fresh(load: Load, leads: Leads, home: Path, account: 
         aged(write(home / name, f"{phone(0)}\n"), days)
     refused = load(mapping, phone(1), env=account.env)
     assert (refused.code, account.requests) == (4, 0)
-    assert "old.csv was changed 31 days ago, and suppress_max_age_days = 30" in refused.err
+    assert "more than 31 days ago, and suppress_max_age_days = 30" in refused.err
     assert leads("check", "list.csv", "-m", "list.toml").code == 4
     aged(home / "old.csv", 29.9)
     assert load(mapping, phone(1), env=account.env).fates == {2: "accepted"}
+
+
+def test_a_file_of_tomorrow_has_no_age(load: Load, home: Path, account: Account) -> None:
+    """By a clock that went wrong it would be fresh for ever. A few hours are nobody's fault."""
+    mapping = suppressing('"dnc.csv"') + "suppress_max_age_days = 30\n"
+    aged(write(home / "dnc.csv", f"{phone(9)}\n"), -2)
+    refused = load(mapping, phone(0), env=account.env)
+    assert (refused.code, account.requests) == (4, 0)
+    assert "yet to come" in refused.err
+    aged(home / "dnc.csv", -0.5)
+    assert load(mapping, phone(0), env=account.env).fates == {2: "accepted"}
 
 
 def test_the_age_is_looked_at_again_when_a_run_goes_on(load: Load, leads: Leads, home: Path, account: Account) -> None:
@@ -249,6 +260,55 @@ def test_a_call_in_another_terminal_bars_what_is_not_sent_yet(
     assert result.fates[2 + number] == "skipped/suppressed"
     assert result.fates[3 - number] == "accepted"
     assert [form["PrimaryPhone"] for form in vendor.forms if "PrimaryPhone" in form].count(phone(number)) <= 1 - number
+
+
+def test_who_is_taken_off_during_a_run_was_not_counted(load: Load, leads: Leads, raw_vendor: StartVendor) -> None:
+    """No more people are contacted than were counted before the first was: one row is left to the next run."""
+    vendor = raw_vendor(lambda form: OK)
+    call(leads, vendor, "LeadOperations.InsertDnc", f"Number={phone(0)}")
+    looks, release = count(), [LEADS, "call", "LeadOperations.DeleteDnc", f"Number={phone(0)}", "--yes", "--quiet"]
+
+    def clock() -> datetime:
+        if next(looks) == 6:  # the rows have been counted
+            subprocess.run(release, env={**os.environ, **vendor.env}, capture_output=True, check=True)
+        return eastern(12)()
+
+    result = load(DIALED, phone(0), phone(1), env=vendor.env, args=("--max-contacts", 1), now=clock)
+    assert sorted(result.fates.values()) == ["accepted", "not_attempted"]
+    assert sum("PrimaryPhone" in form for form in vendor.forms) == 1
+
+
+def test_the_phone_that_a_lead_would_get_is_looked_at(leads: Leads, account: Account) -> None:
+    """Of an update by phone both count: the one that it has, and the one that it would have."""
+    account.insert(phone(1))
+    call(leads, account, "LeadOperations.InsertDnc", f"Number={phone(2)}")
+    for by, new in ((phone(1), phone(2)), (phone(2), phone(1))):
+        fields = ("SearchField=Phone", f"Identifier={by}", f"PrimaryPhone={new}")
+        assert call(leads, account, "UpdateLead", *fields).json["code"] == "suppressed"
+
+
+@pytest.mark.parametrize("leads_there", [1, 2], ids=["the only one", "the second of two"])
+def test_a_call_in_another_terminal_bars_an_update_as_well(
+    load: Load, home: Path, raw_vendor: StartVendor, leads_there: int
+) -> None:
+    """Its search had led to it: it may give the lead a callback. Of several, those that are left stay as they are."""
+    there = [{"id": str(number), "PrimaryPhone": phone(0)} for number in range(1, leads_there + 1)]
+    asked = {1: "SearchLead", 2: "UpdateLead"}[leads_there]
+
+    def answer(form: dict[str, str]) -> bytes:
+        if form.get("Action") == "InsertDnc":
+            return OK
+        made = "SearchLead" if form.get("Action") == "SearchLead" else "UpdateLead"
+        if made == asked:
+            command = [LEADS, "call", "LeadOperations.InsertDnc", f"Number={phone(0)}", "--quiet"]
+            subprocess.run(command, env={**os.environ, **vendor.env}, capture_output=True, check=False)
+        return http_reply(json.dumps({"Leads": there})) if made == "SearchLead" else OK
+
+    vendor = raw_vendor(answer)
+    mapping = INSERT.replace("InsertLead", "UpsertLead") + 'City = { value = "Oslo" }\n'
+    result = load(mapping, phone(0), env=vendor.env, args=("--update-all", "--timeout", 60))
+    assert result.fates == {2: "skipped/suppressed"}
+    assert sum("LeadId" in form.values() for form in vendor.forms) == leads_there - 1
 
 
 # --- Calling hours ---

@@ -345,7 +345,7 @@ class Made:
 MADE = st.builds(Made, st.sampled_from([1, 89, 91, 400]), st.booleans(), st.booleans(), st.integers(0, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(MADE, max_size=6), st.booleans())
 def test_exactly_what_is_old_and_settled_goes(made: list[Made], in_doubt: bool) -> None:
     """From the folders and from every table; of the others every row stays."""

@@ -627,7 +627,7 @@ def plans(draw: st.DrawFn) -> list[tuple[Payload, list[str], float]]:
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     plan=plans(),
     operation=st.sampled_from([INSERT_LEAD, UPDATE_LEAD]),

@@ -178,7 +178,7 @@ def lists(draw: st.DrawFn, holds: Callable[[str], str]) -> tuple[list[str], list
 ENCODINGS = ["utf-8", "utf-16-le", "utf-16-be", "cp1252", "cp1251", "shift_jis", "utf-7"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.sampled_from(ENCODINGS), st.sampled_from([",", ";", "\t", "|", "^", "-", " "]), st.booleans())
 def test_any_table_is_read_again_from_a_rejected_csv(data: st.DataObject, encoding: str, mark: str, raw: bool) -> None:
     """The same cells under the same header, and ragged rows ragged: in every dialect and encoding, guarded or raw."""
@@ -194,7 +194,7 @@ def test_any_table_is_read_again_from_a_rejected_csv(data: st.DataObject, encodi
     assert ragged == [(*row[:width], *(cell if cell.strip() else "" for cell in row[width:])) for row in loose]
 
 
-@settings(max_examples=5, deadline=None)  # each is read in a process of its own
+@settings(max_examples=5)  # each is read in a process of its own
 @given(lists(in_encoding("utf-8")))
 def test_any_table_is_read_again_from_a_rejected_workbook(
     table: tuple[list[str], list[list[str]], list[list[str]]],

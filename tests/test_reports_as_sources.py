@@ -134,7 +134,7 @@ def test_a_number_is_told_without_loss(number: float) -> None:
     assert ("." in told) == (number != int(number))
 
 
-@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.none(), min_size=1, max_size=30),
     st.integers(1, 7),

@@ -14,7 +14,7 @@ from reading import Cells, read, refused
 
 from pipeline.model import InputError
 
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 Table = list[list[str]]
 

@@ -30,7 +30,7 @@ def file(tmp_path):
 TORN = st.text(st.sampled_from('a"", \n\r'), min_size=1, max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=TORN, size=st.integers(1, 7))
 def test_scan_does_not_depend_on_blocks(text, size):
     """However a text is cut into blocks, the scan finds the same."""
@@ -47,7 +47,7 @@ def scanned(text: bytes, size: int):
         return str(error)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TORN)
 def test_three_readings_agree(tmp_path, text):
     """What the scan lets pass, pyarrow and our own splitter cut into the same records and cells."""

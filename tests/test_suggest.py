@@ -411,7 +411,7 @@ def test_any_text_can_be_a_toml_string(text: str) -> None:
         max_size=4,
     )
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_suggestion_is_a_mapping_whatever_the_list_holds(table: dict[str, list[str]]) -> None:
     """Quotes, line ends and control characters of headers and values change nothing of it."""
     text = draft.toml(suggested({**table, "Phone": PHONES[:2]}), Reading('a "file"\n.csv', notes=("a\nnote",)))

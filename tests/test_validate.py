@@ -268,7 +268,7 @@ def test_a_frame_that_does_not_fit_is_our_fault() -> None:
         judge.check(twice)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

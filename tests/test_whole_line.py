@@ -343,7 +343,7 @@ def whatever_happens(*stories: Any) -> Callable[[Callable[..., None]], Any]:
     """A property of each of these kinds of stories: ten of each, since from then on most vary one that was tried."""
 
     def decorate(test: Callable[..., None]) -> Any:
-        drawn = settings(max_examples=10, deadline=None)(given(data=st.data())(test))
+        drawn = settings(max_examples=10)(given(data=st.data())(test))
         return pytest.mark.parametrize("stories", stories)(drawn)
 
     return decorate
