@@ -58,9 +58,8 @@ class Preparer:
             "repairs": report.nested(checked.repairs, len(chunk.frame)),
             "ragged": pa.nulls(len(chunk.frame), pa.list_(pa.string())),
         }
-        columns |= {
-            report.CELL.format(i): mapped.cells(chunk.frame, name) for i, name in enumerate(chunk.frame.columns)
-        }
+        names = chunk.frame.columns
+        columns |= {report.CELL.format(i): mapped.cells(chunk.frame, name) for i, name in enumerate(names)}
         schema = _part_schema(len(names))
         table = pa.table([columns[name] for name in schema.names], schema=schema)
         return _with_ragged(table, chunk.ragged, len(chunk.frame.columns))
