@@ -157,7 +157,7 @@ def write_report(
 
 def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[tuple[int, pa.Table]]:
     for number, path in earlier.in_order(run, manifest):
-        part = pq.read_table(path, columns=report.PART.names)
+        part = pq.ParquetFile(path).read(report.PART.names)
         of = manifest["sources"][number]
         place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())

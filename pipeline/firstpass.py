@@ -25,7 +25,7 @@ from pipeline.sniff import SNIFF_BYTES, is_our_workbook
 from pipeline.unpack import Content
 
 _HEAD_BYTES = 1 << 20  # delimiter and header are decided by what comes first
-_BLOCK_BYTES = 1 << 20  # of CSV at a time; a frame has about as much text
+_BLOCK_BYTES = 2 << 20  # of CSV at a time; a frame has about as much text
 _CELL_BYTES = 512
 _MAX_RECORD_BYTES = 64 << 20
 _MAX_COLUMNS = 16_384  # as many as a sheet of Excel has

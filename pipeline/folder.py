@@ -1,4 +1,7 @@
-"""The run folder: manifest, parts, report, rejected file, summary. Readable by its owner only."""
+"""The run folder: manifest, parts, report, rejected file, summary. Readable by its owner only.
+
+Arrow is imported where Parquet is written: to show or list runs takes none.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.model import DiskError, UserError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Columns of a report with few values. To look for those of any other costs more than it saves.
+_REPEATING = frozenset(
+    ("run_id", "source", "sheet", "operation", "status", "code", "message", "reply", "attempts", "http_status")
+)
 PART = "{source:03d}-{part:06d}.parquet"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9_.]+-[0-9a-f]{8}")
 
@@ -79,6 +86,8 @@ class RunFolder:
 
     def replace_part(self, path: Path, table: pa.Table) -> None:
         """Writes the part at `path`, replacing an earlier one whole."""
+        import pyarrow.parquet as pq
+
         with replacing(path) as file:
             pq.write_table(
                 table,
@@ -87,6 +96,7 @@ class RunFolder:
                 compression="zstd",
                 compression_level=1,
                 use_dictionary=["status", "code"],
+                write_statistics=["row"],  # the only one by which rows are looked for
             )
 
     def part_paths(self) -> list[tuple[int, Path]]:
@@ -96,7 +106,13 @@ class RunFolder:
 
     def write_results(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         """Writes the report, a row group per table, replacing an earlier one whole."""
-        with replacing(self.results) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        import pyarrow.parquet as pq
+
+        repeating = [name for name in schema.names if name in _REPEATING]
+        with (
+            replacing(self.results) as file,
+            pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=repeating or False) as writer,
+        ):
             for table in tables:
                 writer.write_table(table, row_group_size=max(table.num_rows, 1))
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from pipeline.clean import take
 from pipeline.mapping import Assignment, FieldSource, Plan, columns_of, template_parts
-from pipeline.model import PROBLEMS, REPAIRS
+from pipeline.marks import PROBLEMS, REPAIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,8 @@ def _taken(assignment: Assignment, frame: pd.DataFrame) -> list[pa.Table]:
 
 def cells(frame: pd.DataFrame, name: str | None) -> pa.StringArray:
     """A column of a text frame as one Arrow array: some of Arrow's functions take no column in pieces."""
-    return pa.chunked_array(pa.array(frame[name])).combine_chunks()
+    column = pa.chunked_array(pa.array(frame[name]))
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which would copy even one piece
 
 
 def _translate(field: str, origin: FieldSource, raw: pa.Array) -> tuple[pa.Array, list[pa.Table]]:

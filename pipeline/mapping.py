@@ -554,8 +554,7 @@ def _missing_columns(used: Iterable[str], headers: Sequence[str], name: str) -> 
     has = f"it has: {listed(headers)}"
     return [
         f"mapping {name}: the file has no column {column!r}{nearest(column, headers)}; {has}"
-        for column in sorted(used)
-        if column not in headers
+        for column in sorted(set(used).difference(headers))
     ]
 
 

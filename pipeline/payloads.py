@@ -36,7 +36,7 @@ class Payloads:
     `phone`, `identifier` and `client_id` are "" where a row has none.
     """
 
-    row_key: pa.StringArray
+    row_key: pa.StringArray  # null where there are no keys
     phone: pa.StringArray
     identifier: pa.StringArray
     client_id: pa.StringArray
@@ -44,17 +44,22 @@ class Payloads:
     sha256: pa.StringArray
 
 
-def build(plan: Plan, frame: pd.DataFrame, target: Target, occurrence: npt.NDArray[np.int64] | None = None) -> Payloads:
+def build(
+    plan: Plan, frame: pd.DataFrame, target: Target | None, occurrence: npt.NDArray[np.int64] | None = None
+) -> Payloads:
     """Keys, claims and form bodies of the valid rows in `frame` (text, names as sent).
 
-    `occurrence` counts from 1 the rows with one key in a file where duplicates are kept.
+    Where no target is known there are no keys, and bodies lack the ClientId that would be made of them. `occurrence`
+    counts from 1 the rows with one key in a file where duplicates are kept.
     """
     operation = plan.operation
     columns = {str(name): cells(frame, str(name)) for name in frame.columns}
     known = _known(plan, columns)
     phone, identifier = phones(operation, known, len(frame)), identifiers(operation, known, len(frame))
-    keys = row_keys(operation, known, target, occurrence, len(frame))
-    columns = _with_client_id(operation, plan.policy, columns, keys)
+    keys = pa.nulls(len(frame), pa.string())
+    if target is not None:
+        keys = row_keys(operation, known, target, occurrence, len(frame))
+        columns = _with_client_id(operation, plan.policy, columns, keys)
     body = _emptied(plan, form(_sent(operation, plan.policy, columns), len(frame)))
     client_id = _known(plan, columns).get(operation.client_id or "", _blank(len(frame)))
     return Payloads(keys, phone, identifier, client_id, body, _digests(body))
@@ -102,8 +107,7 @@ def row_keys(
         again = pa.array(["" if n < 2 else str(n) for n in occurrence], pa.string())
         prefixed.append(pc.if_else(pc.equal(again, ""), "", _length_prefixed(again)))
     joined = pc.binary_join_element_wise(*prefixed, "")
-    digests = (hashlib.sha256(text.encode()).hexdigest() for text in joined.to_pylist())
-    return pa.array([digest[:KEY_DIGITS] for digest in digests], pa.string())
+    return pa.array([digest[:KEY_DIGITS] for digest in _hex_digests(joined)], pa.string())
 
 
 def _length_prefixed(part: pa.Array) -> pa.Array:
@@ -120,7 +124,8 @@ def identities(operation: Operation, columns: Mapping[str, pa.Array], rows: int)
 
 def key_identities(keys: pa.StringArray) -> npt.NDArray[np.int64]:
     """64 bits of each row key, for counting occurrences of one key."""
-    return np.array([int(key[:16], 16) - 2**63 for key in keys.to_pylist()], dtype=np.int64)
+    halves = np.frombuffer(bytes.fromhex("".join(keys.to_pylist())), dtype=">u8")
+    return (halves[::2].astype(np.uint64) ^ np.uint64(1 << 63)).view(np.int64)
 
 
 def _as_numbers(texts: pa.Array) -> npt.NDArray[np.int64]:
@@ -211,22 +216,44 @@ def form(parameters: Mapping[str, pa.Array | str], rows: int) -> pa.StringArray:
 
 
 def _pair(prefix: str, value: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(value, ""), "", pc.binary_join_element_wise(prefix, _quoted(value), ""))
+    pairs, left_out = pc.binary_join_element_wise(prefix, _quoted(value), ""), pc.equal(value, "")
+    return pc.if_else(left_out, "", pairs) if pc.any(left_out).as_py() else pairs
 
 
 def _quoted(values: pa.Array) -> pa.Array:
     """Values as quote_plus writes them: by column where only blanks need it, else each distinct value once."""
-    spaced = pc.replace_substring(values, " ", "+")
-    odd = pc.match_substring_regex(values, r"[^A-Za-z0-9_.~ -]")
-    if not pc.any(odd).as_py():
+    if not len(values):  # it may have no buffers
+        return values
+    offsets, text = _bytes_of(values)
+    spaced = pc.replace_substring(values, " ", "+") if (text == _BLANK_BYTE).any() else values
+    strange = np.flatnonzero(_IS_QUOTED[text])
+    if not strange.size:
         return spaced
+    mask = np.zeros(len(values), dtype=np.bool_)
+    mask[np.searchsorted(offsets, strange + offsets[0], side="right") - 1] = True
+    odd = pa.array(mask)
     distinct = values.filter(odd).dictionary_encode()
     encoded = pa.array([quote_plus(value) for value in distinct.dictionary.to_pylist()], pa.string())
     return pc.replace_with_mask(spaced, odd, encoded.take(distinct.indices))
 
 
+_BLANK_BYTE = ord(" ")
+_IS_QUOTED = np.array([not (chr(byte) == " " or quote_plus(bytes([byte])) == chr(byte)) for byte in range(256)])
+
+
+def _bytes_of(values: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Where in Arrow's buffer each value begins and the last one ends; and the bytes of all values."""
+    _, offsets, text = values.buffers()
+    at = np.frombuffer(offsets, dtype=np.int32)[values.offset : values.offset + len(values) + 1]
+    return at, np.frombuffer(text or b"", dtype=np.uint8)[at[0] : at[-1]]
+
+
 def _digests(bodies: pa.Array) -> pa.StringArray:
-    return pa.array([hashlib.sha256(body.encode()).hexdigest() for body in bodies.to_pylist()], pa.string())
+    return pa.array(_hex_digests(bodies), pa.string())
+
+
+def _hex_digests(texts: pa.Array) -> list[str]:
+    return [hashlib.sha256(text).hexdigest() for text in texts.cast(pa.binary()).to_pylist()]
 
 
 def _blank(rows: int) -> pa.StringArray:
@@ -261,10 +288,11 @@ class Repeats:
 
     def before(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """How often each identity came in earlier chunks; 0 for the identity 0."""
-        count = np.zeros(len(identities), dtype=np.int64)
+        order = np.argsort(identities)  # looked for in order, neighbours lie in the same lines of the cache
+        asked, count = identities[order], np.zeros(len(identities), dtype=np.int64)
         for run in self._runs:
             seen = run.identities
-            count += np.searchsorted(seen, identities, side="right") - np.searchsorted(seen, identities, side="left")
+            count[order] += np.searchsorted(seen, asked, side="right") - np.searchsorted(seen, asked, side="left")
         return np.where(identities == 0, 0, count)
 
     def add(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from pipeline import mapped, payloads, report
 from pipeline.advice import Advice
 from pipeline.clean.phone import ANYWHERE
 from pipeline.mapping import Plan
-from pipeline.model import PROBLEMS, Status
+from pipeline.marks import PROBLEMS
+from pipeline.model import Status
 from pipeline.payloads import Repeats, Target
 from pipeline.source import Chunk, RaggedRow
 from pipeline.validate import Checked, Validator
@@ -46,7 +47,7 @@ class Preparer:
     def part(self, chunk: Chunk) -> pa.Table:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
         checked = self.validator.check(mapped.apply(self.validator.plan, chunk.frame))
-        self.advice.look(self.validator.plan.operation, checked.frame[checked.valid])
+        self.advice.look(self.validator.plan.operation, _rows(checked.frame, checked.valid))
         status, code, message, problems = self._fates(checked)
         columns = self._payload_columns(chunk, checked, status == Status.VALID.value)
         columns |= {
@@ -58,9 +59,10 @@ class Preparer:
             "repairs": report.nested(checked.repairs, len(chunk.frame)),
             "ragged": pa.nulls(len(chunk.frame), pa.list_(pa.string())),
         }
-        table = pa.table([columns[name] for name in report.PART.names], schema=report.PART)
-        for i, name in enumerate(chunk.frame.columns):
-            table = table.append_column(report.CELL.format(i), pa.array(chunk.frame[name]))
+        names = chunk.frame.columns
+        columns |= {report.CELL.format(i): mapped.cells(chunk.frame, name) for i, name in enumerate(names)}
+        schema = _part_schema(len(names))
+        table = pa.table([columns[name] for name in schema.names], schema=schema)
         return _with_ragged(table, chunk.ragged, len(chunk.frame.columns))
 
     def _fates(self, checked: Checked) -> tuple[_Texts, _Texts, _Texts, pa.Table]:
@@ -144,14 +146,15 @@ class Preparer:
 
     def _payload_columns(self, chunk: Chunk, checked: Checked, send: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
-        plan = self.validator.plan if self.account_known else _without_keys(self.validator.plan)
-        frame = checked.frame[send]
+        plan = self.validator.plan
         occurrence = None
-        if plan.policy.duplicates_in_file == "keep":
+        if plan.policy.duplicates_in_file == "keep" and self.account_known:
             occurrence = self._occurrences(plan, checked.frame, chunk.earlier_rows)[send]
-        built = payloads.build(plan, frame, self.target, occurrence)
+        built = payloads.build(
+            plan, _rows(checked.frame, send), self.target if self.account_known else None, occurrence
+        )
         made = {
-            "row_key": built.row_key if self.account_known else pa.nulls(len(frame), pa.string()),
+            "row_key": built.row_key,
             "identifier": built.identifier,
             "payload": built.body,
             "payload_sha256": built.sha256,
@@ -160,6 +163,10 @@ class Preparer:
         columns["phone"] = _shown(checked, plan.operation.phone, built.phone, send)
         columns["client_id"] = _shown(checked, plan.operation.client_id, built.client_id, send)
         return columns
+
+
+def _part_schema(width: int) -> pa.Schema:
+    return pa.schema([*report.PART, *(pa.field(report.CELL.format(i), pa.string()) for i in range(width))])
 
 
 _MENDED = 1_000_000  # occurrences of rows that were mended: none that a list may have of itself
@@ -178,7 +185,7 @@ def place_of(place: int) -> tuple[int, int]:
 
 def identities(validator: Validator, checked: Checked) -> npt.NDArray[np.int64]:
     """The identity of each valid row, by which the operation counts repeats in a file."""
-    frame = checked.frame[checked.valid]
+    frame = _rows(checked.frame, checked.valid)
     columns = {str(name): pa.array(frame[name]) for name in frame.columns}
     return payloads.identities(validator.plan.operation, columns, len(frame))
 
@@ -189,10 +196,6 @@ def _told_by(operation: Operation, rows: pd.DataFrame) -> list[str]:
         return [operation.identity.fields[by] for by in rows[operation.identity.by]]
     name = operation.phone if operation.duplicates_by == "phone" else (operation.identifier or ("", ""))[1]
     return [name or ""] * len(rows)
-
-
-def _without_keys(plan: Plan) -> Plan:
-    return replace(plan, policy=plan.policy.model_copy(update={"client_id": "none"}))
 
 
 def totals(
@@ -212,8 +215,15 @@ def totals(
     return found
 
 
+def _rows(frame: pd.DataFrame, where: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """The rows where the mask is true: mostly all of them, and nothing is copied."""
+    return frame if where.all() else frame[where]
+
+
 def _scattered(values: pa.Array, where: npt.NDArray[np.bool_]) -> pa.Array:
     """`values` at the places where the mask is true, null elsewhere."""
+    if where.all():
+        return values
     indices = np.cumsum(where) - 1
     return values.take(pa.array(indices, mask=~where))
 

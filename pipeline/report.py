@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.model import FORGOTTEN, PROBLEMS, REPAIRS, Status
+from pipeline.marks import PROBLEMS, REPAIRS
+from pipeline.model import FORGOTTEN, Status
 
 SCHEMA_VERSION = "1"
 

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.job import Progress as Watcher
 from pipeline.model import FORGOTTEN, Status
 from pipeline.settings import Settings, base_url, shown, variables
 from schemas.catalogue import CATALOGUE
@@ -25,6 +24,7 @@ from schemas.spec import Settle
 if TYPE_CHECKING:
     from pipeline.doctor import Check
     from pipeline.forget import Forgotten
+    from pipeline.job import Progress as Watcher
     from pipeline.prune import Pruned
 
 _COLOURS = {

@@ -125,7 +125,7 @@ def inspect(
 
 
 def read(inspection: Inspection) -> Iterator[Chunk]:
-    """Pass two: every row that inspect counted, in order, some 1 MiB or 20,000 rows at a time.
+    """Pass two: every row that inspect counted, in order, some 2 MiB or 20,000 rows at a time.
 
     Raises InputError where the file is not the one inspected, and where other rows come than were counted.
     """

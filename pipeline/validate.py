@@ -16,7 +16,7 @@ from pandera.errors import SchemaErrorReason, SchemaErrors
 from pipeline.clean import CLEANERS, CleanOptions, clean
 from pipeline.mapped import Mapped, apply, cells
 from pipeline.mapping import Assignment, Plan
-from pipeline.model import PROBLEMS, REPAIRS
+from pipeline.marks import PROBLEMS, REPAIRS
 from schemas.frames import frame_schema, max_length
 from schemas.spec import CLEARED
 
@@ -121,8 +121,8 @@ def _cleaners(
     return [(name, where) for name, where in [*special, (assignment.cleaner, rest)] if pc.any(where).as_py()]
 
 
-def _at(done: Mapping[str, pa.Array], where: pa.Array | None) -> dict[str, pa.Array]:
-    return {name: column if where is None else column.filter(where) for name, column in done.items()}
+def _at(done: Mapping[str, pa.Array], where: pa.Array | None) -> Mapping[str, pa.Array]:
+    return done if where is None else {name: column.filter(where) for name, column in done.items()}
 
 
 def _put(raw: pa.Array, values: pa.Array, where: pa.Array | None) -> pa.Array:

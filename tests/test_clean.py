@@ -23,7 +23,7 @@ from pipeline.clean import CLEANERS, CLEANERS_VERSION, CleanOptions, clean, engi
 from pipeline.clean.phone import ANYWHERE, area_regions
 from pipeline.clean.place import PROVINCES, STATES
 from pipeline.clean.text import Fix, tidy
-from pipeline.model import PROBLEMS, REPAIRS, Cleaned
+from pipeline.marks import PROBLEMS, REPAIRS, Cleaned
 
 
 class Said(NamedTuple):

@@ -292,6 +292,19 @@ def test_show_tells_the_same_again(leads: Leads, account: Account, listed: Path)
     assert "accepted" in for_people.out
 
 
+@pytest.mark.parametrize("args", [["--help"], ["load", "--help"], ["show"], ["runs"]], ids=" ".join)
+def test_what_reads_no_list_loads_no_library_for_lists(
+    leads: Leads, account: Account, listed: Path, args: list[str]
+) -> None:
+    """Help, and what is told of runs that have ended, come at once: nothing heavy is imported for them."""
+    leads("load", listed, "-m", "m.toml", env=account.env)
+    program = "import sys; from pipeline.cli import main\ntry: main()\nfinally: print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False)
+    loaded = set(done.stderr.split())
+    assert "pipeline.cli" in loaded
+    assert not loaded & {"pandas", "pandera", "pyarrow", "numpy", "sqlalchemy", "httpx", "aiohttp"}
+
+
 def test_the_latest_run_is_the_one_that_began_last(leads: Leads, account: Account, listed: Path) -> None:
     """Also where two began within one second."""
     env = account.env

@@ -16,7 +16,8 @@ import mappings as shipped
 from pipeline import mapping
 from pipeline.mapped import apply
 from pipeline.mapping import Assignment, FieldSource, Policy, SourceTable
-from pipeline.model import PROBLEMS, UserError
+from pipeline.marks import PROBLEMS
+from pipeline.model import UserError
 from schemas.catalogue import CATALOGUE
 
 SHIPPED = sorted(path for folder in shipped.__path__ for path in Path(folder).glob("*.toml"))

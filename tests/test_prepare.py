@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pandas as pd
 import pyarrow as pa
@@ -55,6 +56,16 @@ def prepared(toml: str, *files: Sequence[Chunk], target: Target = TARGET) -> lis
 
 def fates(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [row["code"] or row["status"] for row in rows]
+
+
+def test_many_columns_are_sent_and_kept() -> None:
+    """A list of a thousand columns is sent whole, and each cell keeps its place in the part."""
+    names = [f"c{number}" for number in range(1_000)]
+    toml = INSERT.replace("[fields]", 'unmapped = "custom"\n[fields]')
+    [[row]] = prepared(toml, [chunk({"Phone": [A], **{name: [name] for name in names}})])
+    sent = dict(parse_qsl(row["payload"]))
+    assert [sent[f"adv_{name}"] for name in names] == names
+    assert [row[f"cell_{number}"] for number in range(1, 1_001)] == names
 
 
 def test_a_part_has_what_is_sent_and_what_was_read() -> None:

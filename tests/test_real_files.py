@@ -136,6 +136,17 @@ def test_a_row_with_more_cells_than_the_header_is_refused_and_keeps_its_cells(ch
     assert (header[:2], ragged[:2], ragged[-2:]) == (["Phone", "Name"], [C, "Jones"], [" Bob", "x"])
 
 
+def test_a_cell_that_has_swallowed_a_row_is_never_sent_with_the_other_ones_phone(check: Run, home: Path) -> None:
+    """It comes back as it is, and is refused until somebody has taken the quotes away; other line breaks are data."""
+    swallowed = f'Ann,"Lee,{A},first\nBob,Oz",{B},second\n'
+    text = f'First,Last,Phone,Notes\n{swallowed}Cid,Ray,{C},"called {D},\nand again"\n'
+    found = check(write(home / "l.csv", text))
+    assert found.fates == {2: "invalid/ragged_row", 3: "valid"}
+    assert "stray quotes" in found.rows[0]["message"]
+    again = check(found.json["rejected"][0])
+    assert [(row["status"], row["code"]) for row in again.rows] == [("invalid", "ragged_row")]
+
+
 def test_a_list_whose_rows_mostly_have_more_cells_is_refused(check: Run, home: Path) -> None:
     told = refusal(check(write(home / "l.csv", f"Phone,Name\n{A},Smith, Ann\n{B},Jones, Bob\n{C},Kim\n")))
     assert "2 of 3 rows don't have the 2 cells" in told

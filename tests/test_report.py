@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import records, report
-from pipeline.model import PROBLEMS, REPAIRS, Status
+from pipeline.marks import PROBLEMS, REPAIRS
+from pipeline.model import Status
 from pipeline.report import PART, REPORT, Place
 
 SENDS, HELD = (table.schema for table in records.nothing())

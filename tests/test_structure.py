@@ -37,24 +37,6 @@ PrimaryPhone = "Phone"
 Notes = "Notes"
 Campaign = { value = "Demo" }
 """
-SWALLOWED = f"""First,Last,Phone,Notes
-Ann,"Lee,{phone(1)},first
-Bob,Oz",{phone(2)},second
-Cid,Ray,{phone(3)},"called {phone(4)},\nand again"
-"""
-
-
-def test_a_cell_that_has_swallowed_a_row_is_never_sent_with_the_other_ones_phone(leads: Leads, home: Path) -> None:
-    """Two stray quotes make one record of two people. It comes back as it is, and is refused until it is mended."""
-    write(home / "plain.toml", PLAIN)
-    checked = leads("check", list_of(home, SWALLOWED), "-m", "plain.toml", "--json")
-    assert [(row["row"], row["status"], row["code"]) for row in checked.rows] == [
-        (2, "invalid", "ragged_row"),
-        (3, "valid", None),
-    ]
-    assert "stray quotes" in checked.rows[0]["message"]
-    again = leads("check", next(home.glob("runs/*/rejected.csv")), "-m", "plain.toml", "--json")
-    assert [(row["status"], row["code"]) for row in again.rows] == [("invalid", "ragged_row")]
 
 
 def test_a_swallowed_row_that_is_mended_is_two_rows(leads: Leads, home: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.clean import CleanOptions
 from pipeline.mapped import Mapped, apply
-from pipeline.model import PROBLEMS, REPAIRS
+from pipeline.marks import PROBLEMS, REPAIRS
 from pipeline.validate import Checked
 
 FIELDS = INSERT + 'City = "City"\nState = "State"\nZipCode = "Zip"\nNotes = "Notes"\n'

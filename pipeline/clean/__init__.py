@@ -19,7 +19,7 @@ from pipeline.clean.parts import Take, take
 from pipeline.clean.phone import OFFICE_PHONE, PHONE_LIST, REGIONS, US_PHONE
 from pipeline.clean.place import US_STATE, US_ZIP
 from pipeline.clean.text import PLAIN_TEXT, Fix, Refusal
-from pipeline.model import Cleaned
+from pipeline.marks import Cleaned
 
 __all__ = ["CLEANERS", "CLEANERS_VERSION", "REGIONS", "CleanOptions", "Cleaner", "Take", "clean", "take"]
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.clean.text import Fix, Refusal, cell_error, readable
-from pipeline.model import PROBLEMS, REPAIRS, Cleaned
+from pipeline.marks import PROBLEMS, REPAIRS, Cleaned
 
 Indices = npt.NDArray[np.int64]
 Mark = Fix | Refusal | None  # what became of a value; None: it is right as it is
