@@ -18,6 +18,8 @@ REGIONS = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1])  # of the plan;
 _TOLL_FREE = frozenset({"800", "822", "833", "844", "855", "866", "877", *(str(code) for code in range(880, 890))})
 _PREMIUM = "900"
 
+_LOOKED_AT = 1000  # characters of a cell that is no phone, for what it is instead
+
 _CODE = r"[2-9](?:[02-9][0-9]|1[02-9])"  # an area code or an exchange: 2 to 9 first, not N11
 _CODE_ONLY = re.compile(_CODE)
 
@@ -134,10 +136,11 @@ def _one_phone(value: str, options: CleanOptions, *, no_company: bool) -> Fix | 
 
 
 def _unreadable(value: str) -> Refusal:
+    told_by = value[:_LOOKED_AT]  # a cell may hold megabytes
     for pattern, refusal in _REASONS:
-        if pattern.search(value):
+        if pattern.search(told_by):
             return refusal
-    return _wrong_count(sum(character.isdecimal() for character in value))
+    return _wrong_count(sum(character.isdecimal() for character in told_by))
 
 
 def _wrong_count(count: int) -> Refusal:
