@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/python sample_data/demo.py
 
 test: setup
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 # SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for, then SOAK_FUZZ_SECONDS=600 of damaged files.
 soak: setup

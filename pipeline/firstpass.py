@@ -233,7 +233,7 @@ def _delimiter(head: bytes, whole: bool, given: str | None) -> tuple[str, int, i
     start, row = (declared[1], 2) if declared else (0, 1)
     if given is not None:
         return given, start, row
-    if declared and declared[0].encode() in head[start:]:  # else the line lies: another program wrote what follows
+    if declared:
         return declared[0], start, row
     return csvscan.find_delimiter(head, start=start, whole=whole), start, row
 

@@ -483,7 +483,8 @@ def test_the_output_names_what_is_not_touched(leads: Leads, account: Account, li
     assert ADA not in out
     log = (loaded.folder / "run.log.jsonl").read_text()
     assert json.loads(log.splitlines()[-1])["rows"] == 3
-    assert "555" not in log
+    assert "555-0100" not in log
+    assert ADA not in log
     assert listed.read_text().count("0100") == 3
     assert ADA in account.leads()
 

@@ -256,7 +256,7 @@ def test_a_state_on_a_full_disk_ends_the_run(leads: Leads, start_desk: StartDesk
     assert violations(desk) == []
 
 
-@pytest.mark.parametrize(("kilobytes", "is_sent"), [(4, False), (20, False), (28, True), (40, True)])
+@pytest.mark.parametrize(("kilobytes", "is_sent"), [(4, False), (12, False), (28, True), (40, True)])
 def test_a_run_folder_on_a_full_disk_ends_the_run(
     leads: Leads, start_desk: StartDesk, disk: Disk, kilobytes: int, is_sent: bool
 ) -> None:

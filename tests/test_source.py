@@ -270,12 +270,6 @@ def test_columns_of_an_earlier_run_are_left_out(file):
     assert "_problems" in found.notes[0]
 
 
-def test_a_sep_line_whose_delimiter_never_comes_is_passed_over(file):
-    """It was left by a program that wrote the list anew: else the list would be one column."""
-    found, cells, _ = read(file("sep=;\na,b\n1,2\n"))
-    assert (found.delimiter, cells) == (",", {3: ("1", "2")})
-
-
 # --- What is refused ---
 
 
