@@ -1014,7 +1014,9 @@ MEANING: dict[str, Callable[[str, str], bool]] = {
         ("trimmed", "newline", "space", "invisible", "nfc", "text_formula"), lambda raw, new: _seen(raw) == _seen(new)
     ),
     "phone_format": lambda raw, new: re.sub("^(00)?1", "", _digits(raw)) == new,
-    "float_text": lambda raw, new: _digits(raw) in (new, f"1{new}"),
+    "float_text": lambda raw, new: (  # of a ZIP, four zeros are not known
+        _digits(raw) in (new, f"1{new}", f"{new}0000" if len(new) == 5 else new)
+    ),
     "phone_list": lambda raw, new: set(new.split("|")) <= set(re.findall("[0-9]{10}", "|".join(ten_digits(raw)))),
     "state_code": lambda raw, new: (
         re.sub("^(us|usa|ca)-", "", raw.lower()).replace(".", "").split() == [*new.lower()]
