@@ -174,15 +174,15 @@ def sending(bench: Bench, size: Size) -> Iterator[Finding]:
     alone = bare.processor_seconds / size.sent
     print(f"processor µs a row: load {ours * 1e6:,.0f}, script.py {theirs * 1e6:,.0f}, bare aiohttp {alone * 1e6:,.0f}")
     print(f"rows a second: load {1 / _per(load, size.sent):,.0f}, script.py {1 / _per(script, size.by_script):,.0f}")
-    yield Finding("processor time a row, leads load / script.py", ours / theirs, 1 / 8)
+    yield Finding("processor time a row, leads load / script.py", ours / theirs, 1 / 8, 0.25)
     yield Finding(
         "wall time a row, script.py / leads load, one process",
         _per(script, size.by_script) / _per(load, size.sent),
         8,
-        5,
+        3.6,
         at_least=True,
     )
-    yield Finding("processor time, leads load / bare aiohttp", load.processor_seconds / bare.processor_seconds, 2)
+    yield Finding("processor time, leads load / bare aiohttp", load.processor_seconds / bare.processor_seconds, 2, 3)
 
 
 def _per(cost: Cost, rows: int) -> float:
