@@ -17,6 +17,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -120,6 +121,14 @@ LATE_BY = _since_the_last_good_hour()
 def by_day() -> datetime:
     """The clock by which commands run in tests: it is late by so much that people may be called, whenever tests run."""
     return datetime.now(UTC) - LATE_BY
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Looks at what another process does until it holds; fails where it never does."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)  # between two looks
 
 
 # --- Files ---

@@ -7,13 +7,12 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, RawVendor, Result, by_day, http_reply, phone, write, write_csv
+from conftest import Account, Leads, RawVendor, Result, by_day, http_reply, phone, wait_until, write, write_csv
 
 LEADS = Path(sys.executable).with_name("leads")
 SIMPLE = """operation = "InsertLead"
@@ -45,8 +44,7 @@ def killed_in_the_middle(path: Path, account: Account, after: int) -> None:
     """A load that is killed once the vendor has seen so many requests."""
     args = [LEADS, "load", path, "-m", "simple.toml", *QUICK, "--concurrency", "1", "--quiet"]
     with subprocess.Popen(args, env={**os.environ, **account.env}) as process:
-        while account.requests < after and process.poll() is None:
-            time.sleep(0.01)
+        wait_until(lambda: account.requests >= after or process.poll() is not None)
         assert process.poll() is None
         process.kill()
 

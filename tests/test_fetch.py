@@ -25,7 +25,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, phone, piped, tls_server, write, write_csv, write_xlsx
+from conftest import Account, Leads, phone, piped, tls_server, wait_until, write, write_csv, write_xlsx
 from fsspec.implementations.memory import MemoryFileSystem
 from handmade import archive as zipped
 from hypothesis import HealthCheck, given, settings
@@ -455,11 +455,9 @@ def killed_once_there(home: Path, name: str, content: bytes, account: Account) -
         assert process.stdin is not None
         process.stdin.write(content)
         process.stdin.close()
-        while not (found := list(home.glob(f"runs/*/{name}"))):
-            assert process.poll() is None
-            time.sleep(0.002)
+        wait_until(lambda: any(home.glob(f"runs/*/{name}")) or process.poll() is not None)
         process.kill()
-    return found[0].parent
+    return next(home.glob(f"runs/*/{name}")).parent
 
 
 def test_standard_input_outlasts_a_run_that_was_killed(
@@ -497,8 +495,7 @@ def test_an_interruption_while_reading_leaves_nothing(home: Path, mapping: Path)
         assert process.stdin is not None
         process.stdin.write(CONTENT)
         process.stdin.flush()
-        while not list(home.glob("runs/*/kept/.000.tmp")):
-            time.sleep(0.01)
+        wait_until(lambda: any(home.glob("runs/*/kept/.000.tmp")))
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert not list((home / "runs").iterdir())

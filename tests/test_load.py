@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from conftest import (
     http_reply,
     phone,
     settled,
+    wait_until,
     write,
     write_csv,
     write_xlsx,
@@ -952,13 +952,6 @@ def test_a_hostile_proxy_costs_time_and_no_rows(
 
 
 # Stopping
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)  # between two looks
 
 
 def test_sigterm_ends_the_run_with_every_row_accounted_for(
