@@ -2,8 +2,7 @@
 
 A row is committed as `sending` before its bytes leave, and its settlement is one transaction. While a row is
 `sending`, unique indexes claim its phone and its identifier in its account, whatever the run or operation.
-One thread writes; what arrives while it commits goes into the next group. Its statements go to the driver:
-SQLAlchemy's own path costs more than the write.
+One thread writes; what arrives while it commits goes into the next group.
 """
 
 from __future__ import annotations
@@ -11,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import queue
-import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from pipeline import statedb
+from pipeline import statedb, writer
 from pipeline.model import Held, JournalError, Outcome, Payload, Request, Status
+from pipeline.writer import Statement, Write, Writer
 
 GROUP_AT_MOST = 500  # operations in one commit
 
@@ -33,10 +33,8 @@ class Scope:
     operation: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Write:
-    statement: str
-    values: tuple[object, ...]
+class _Order(NamedTuple):
+    write: Write
     done: asyncio.Future[bool] | None
 
 
@@ -46,42 +44,6 @@ class Marking:
 
     key: bytes
     forbids: bool  # False: it frees them
-
-
-_FORBID = "forbid"
-_FREE = "free"
-_BEGIN = "begin"
-_BEGIN_AGAIN = "begin again"
-_SETTLE = "settle"
-_RESTATE = "restate"
-_NOTE = "note"
-_HOLD = "hold"
-
-_SQL = {
-    _FORBID: "INSERT OR IGNORE INTO do_not_call (account, hash, at) VALUES (?,?,?)",
-    _FREE: "DELETE FROM do_not_call WHERE account=? AND hash=?",
-    _BEGIN: "INSERT INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
-    " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)"
-    " ON CONFLICT DO NOTHING",
-    # A claim of another row is a unique index in the way: OR IGNORE, and no row is changed.
-    _BEGIN_AGAIN: "UPDATE OR IGNORE sends SET state='sending', status=NULL, code=NULL, message=NULL, settled_at=NULL,"
-    " payload_sha256=?, first_sent_at=coalesce(first_sent_at, ?)"
-    " WHERE run_id=? AND source=? AND row=? AND state='settled' AND status IN ('unknown', 'not_attempted')",
-    _SETTLE: "UPDATE sends SET state='settled', status=?, code=?, message=?, attempts=?, http_status=?, reply=?,"
-    " result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL),"
-    " reconciled=?"
-    " WHERE run_id=? AND source=? AND row=?",
-    # What is stored as it was sent keeps its code, unless an earlier reading said otherwise.
-    _RESTATE: "UPDATE sends SET status=?, code=coalesce(?, nullif(code, 'stored_differently'), 'ok'), message=?,"
-    " result=?, lead_id=?, reconciled=?, settled_at=?"
-    " WHERE run_id=? AND source=? AND row=? AND state='settled'",
-    _NOTE: "INSERT INTO requests"
-    " (run_id, source, row, number, operation, sent_at, code, http_status, reply, latency_ms)"
-    " SELECT ?1, ?2, ?3, coalesce(max(number), 0) + 1, ?4, ?5, ?6, ?7, ?8, ?9 FROM requests"
-    " WHERE run_id=?1 AND source=?2 AND row=?3",
-    _HOLD: "INSERT OR REPLACE INTO held (run_id, source, row, status, code, message, settled_at)"
-    " VALUES (?,?,?,?,?,?,?)",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +61,10 @@ class Restated:
 class Journal:
     """One run's writes to the state database. Use `open_journal`; methods are called from the event loop."""
 
-    def __init__(self, connection: sqlite3.Connection, scope: Scope, marking: Marking | None = None) -> None:
-        self._connection = connection
+    def __init__(self, writer: Writer, scope: Scope, marking: Marking | None = None) -> None:
+        self._writer = writer
         self._scope, self._marking = scope, marking
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._broken: Exception | None = None
         self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
         self._thread.start()
@@ -115,12 +77,12 @@ class Journal:
         scope = self._scope
         if self._marking is not None and self._marking.forbids and payload.phone:
             mark = statedb.hashed(payload.phone, self._marking.key)
-            self._queue.put(_Write(_FORBID, (scope.account, mark, at), None))
+            self._tell(Statement.FORBID, (scope.account, mark, at))
         place = (scope.run_id, payload.source, payload.row)
         if payload.prior is not None:
-            return self._submit(_BEGIN_AGAIN, (payload.sha256, at, *place))
+            return self._submit(Statement.BEGIN_AGAIN, (payload.sha256, at, *place))
         claim = (payload.row_key, payload.phone, payload.identifier, payload.sha256, at)
-        return self._submit(_BEGIN, (*place, scope.account, scope.operation, *claim))
+        return self._submit(Statement.BEGIN, (*place, scope.account, scope.operation, *claim))
 
     def settle(self, payload: Payload, outcome: Outcome, at: int) -> asyncio.Future[bool]:
         """Resolves once the row's outcome is durable and its claims are free.
@@ -132,32 +94,32 @@ class Journal:
         place = (self._scope.run_id, payload.source, payload.row)
         if self._marking is not None and not self._marking.forbids and outcome.status is Status.ACCEPTED:
             mark = statedb.hashed(payload.phone, self._marking.key)
-            self._queue.put(_Write(_FREE, (self._scope.account, mark), None))
-        return self._submit(_SETTLE, (*said, at, outcome.latency_ms, outcome.sent, outcome.reconciled, *place))
+            self._tell(Statement.FREE, (self._scope.account, mark))
+        return self._submit(Statement.SETTLE, (*said, at, outcome.latency_ms, outcome.sent, outcome.reconciled, *place))
 
     def restate(self, payload: Payload, said: Restated, at: int) -> asyncio.Future[bool]:
         """Resolves once what reading a settled row back has found is durable."""
         place = (self._scope.run_id, payload.source, payload.row)
-        return self._submit(_RESTATE, (*astuple(said), at, *place))
+        return self._submit(Statement.RESTATE, (*astuple(said), at, *place))
 
     def note(self, payload: Payload, request: Request) -> None:
         """Records one request of a row that needs more than one."""
         place = (self._scope.run_id, payload.source, payload.row)
-        self._queue.put(_Write(_NOTE, (*place, *astuple(request)), None))
+        self._tell(Statement.NOTE, (*place, *astuple(request)))
 
     def hold(self, held: Held, at: int) -> asyncio.Future[bool]:
         """Records that a valid row is not sent, and why."""
         place = (self._scope.run_id, held.source, held.row)
-        return self._submit(_HOLD, (*place, held.status, held.code, held.message, at))
+        return self._submit(Statement.HOLD, (*place, held.status, held.code, held.message, at))
 
     def close(self) -> None:
         """Ends the writing thread after what is queued."""
         self._queue.put(None)
         self._thread.join()
 
-    def _submit(self, statement: str, values: tuple[object, ...]) -> asyncio.Future[bool]:
+    def _submit(self, statement: Statement, values: tuple[object, ...]) -> asyncio.Future[bool]:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Write(statement, values, done))
+        self._queue.put(_Order(Write(statement, values), done))
         return done
 
     def _write_groups(self) -> None:
@@ -167,7 +129,11 @@ class Journal:
             if ended:
                 return
 
-    def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
+    def _tell(self, statement: Statement, values: tuple[object, ...]) -> None:
+        """Has something written that nobody waits for."""
+        self._queue.put(_Order(Write(statement, values), None))
+
+    def _gather(self, first: _Order) -> tuple[list[_Order], bool]:
         group = [first]
         while len(group) < GROUP_AT_MOST:
             try:
@@ -179,38 +145,21 @@ class Journal:
             group.append(more)
         return group, False
 
-    def _write(self, group: Sequence[_Write]) -> None:
+    def _write(self, group: Sequence[_Order]) -> None:
         """Commits the group, then tells who waits. After one failure nothing is written: an order must not be lost."""
-        written: dict[int, bool] = {}
+        written = [False] * len(group)
         try:
             if self._broken is None:
-                written = self._commit(group)
+                written = self._writer.commit([order.write for order in group])
         except Exception as error:  # noqa: BLE001 whatever it is, whoever waits must be told
             self._broken = error
-            self._give_up()
-        waiting = [(w.done, written.get(id(w), True)) for w in group if w.done is not None]
+        waiting = [(order.done, was) for order, was in zip(group, written, strict=True) if order.done is not None]
         if waiting:
             loop = waiting[0][0].get_loop()
-            loop.call_soon_threadsafe(_tell, waiting, self._broken)
-
-    def _give_up(self) -> None:
-        """Lets go of the database, so that others may still read and write it."""
-        with contextlib.suppress(sqlite3.Error):  # the first failure is the one that is told
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-
-    def _commit(self, group: Sequence[_Write]) -> dict[int, bool]:
-        cursor = self._connection.cursor()
-        written: dict[int, bool] = {}
-        cursor.execute("BEGIN IMMEDIATE")
-        for write in group:  # in the order in which they came: a settlement frees a claim that the next may take
-            cursor.execute(_SQL[write.statement], write.values)
-            written[id(write)] = cursor.rowcount == 1
-        cursor.execute("COMMIT")
-        return written
+            loop.call_soon_threadsafe(_answer, waiting, self._broken)
 
 
-def _tell(waiting: Sequence[tuple[asyncio.Future[bool], bool]], broken: Exception | None) -> None:
+def _answer(waiting: Sequence[tuple[asyncio.Future[bool], bool]], broken: Exception | None) -> None:
     for future, written in waiting:
         if future.cancelled():
             continue
@@ -222,19 +171,10 @@ def _tell(waiting: Sequence[tuple[asyncio.Future[bool], bool]], broken: Exceptio
 
 @contextlib.contextmanager
 def open_journal(state: sa.Engine, scope: Scope, marking: Marking | None = None) -> Iterator[Journal]:
-    """The journal of one run. WAL with full sync: a commit survives a power cut.
-
-    Its thread is the only user of the connection.
-    """
-    raw = state.raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, sqlite3.Connection)
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
-        connection.execute(f"PRAGMA {pragma}")
-    journal = Journal(connection, scope, marking)
-    try:
-        yield journal
-    finally:
-        journal.close()
-        raw.close()
+    """The journal of one run. Its thread is the only user of its connection."""
+    with writer.opened(state) as own:
+        journal = Journal(own, scope, marking)
+        try:
+            yield journal
+        finally:
+            journal.close()

@@ -24,6 +24,7 @@ from pipeline.model import Held, Judgement, Outcome, Payload, Request, Status
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push
 from pipeline.wire import Wire
+from pipeline.writer import SqliteWriter
 from schemas.dialedin import INSERT_LEAD
 from schemas.spec import Verdict
 
@@ -187,7 +188,7 @@ def test_what_waits_is_committed_together(state: sa.Engine, path: Path, elsewher
     with contextlib.closing(sqlite3.connect(path, check_same_thread=False, isolation_level=None)) as connection:
         connection.execute("PRAGMA busy_timeout=30000")
         connection.set_trace_callback(statements.append)
-        written = Journal(connection, SCOPE)
+        written = Journal(SqliteWriter(connection), SCOPE)
 
         async def begin() -> list[bool]:
             elsewhere.execute("BEGIN IMMEDIATE")  # the disk is busy
@@ -221,7 +222,7 @@ def test_what_cannot_be_written_is_an_error(
 ) -> None:
     """After one failure every write fails, also where the cause is gone: an order must not be lost."""
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    written = Journal(connection, SCOPE)
+    written = Journal(SqliteWriter(connection), SCOPE)
 
     async def write_all() -> None:
         assert await written.begin(payload(1), 0)
@@ -266,7 +267,7 @@ def test_the_database_is_for_its_owner_and_survives_a_power_cut(
     umask = os.umask(0o077)
     try:
         with open_journal(state, SCOPE) as written:
-            connection = written._connection
+            connection = written._writer._connection
             synchronous = connection.execute("PRAGMA synchronous").fetchone()
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     finally:
