@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pipeline.checking import Findings
-    from pipeline.continued import Given
     from pipeline.folder import RunFolder
     from pipeline.job import Job, Progress, Summary, World
+    from pipeline.kept import Given
     from pipeline.settings import Settings
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -514,7 +514,7 @@ def _asked(given: dict[str, Any]) -> tuple[str, ...]:
 def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
     """An earlier run, and what is said anew about how it goes on."""
     from pipeline import folder
-    from pipeline.continued import Given
+    from pipeline.kept import Given
     from pipeline.settings import resolve
 
     found = folder.find(_settings(given).runs, run)
