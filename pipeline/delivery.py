@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from aiolimiter import AsyncLimiter
@@ -19,13 +19,11 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from pipeline import doubt
 from pipeline.doubt import Sighting
 from pipeline.model import Bar, Judgement, Outcome, Payload, Prior, Request, Status
-from pipeline.pace import Watch, Window, backoff_seconds
+from pipeline.pace import BURST_SECONDS, Watch, Window, backoff_seconds
 from pipeline.replies import judge
 from pipeline.retries import Action, Case, Follows, case_of, follows
 from pipeline.wire import Wire, judge_failure
 from schemas.spec import Operation, Verdict
-
-BURST_SECONDS = 0.1  # after a pause, this much of a second's calls may go at once
 
 STATUS_OF = {
     Verdict.ACCEPTED: Status.ACCEPTED,
@@ -139,11 +137,32 @@ class Gate:
             self._waiting.popleft().set_result(None)
 
 
-class Sender:
-    """Makes requests under one rate and through one gate, until it is stopped. Leads and searches share it."""
+class Limiter(Protocol):
+    """Spaces calls under a rate: aiolimiter's own for one process, or one that several share."""
 
-    def __init__(self, rate_per_second: float, attempts: int, watch: Watch, gate: Gate, world: World) -> None:
-        self._limiter = _limiter(rate_per_second)
+    def has_capacity(self) -> bool:
+        """Whether `acquire` returns at once."""
+
+    async def acquire(self) -> None:
+        """Waits for a place under the rate."""
+
+
+class Sender:
+    """Makes requests under one rate and through one gate, until it is stopped. Leads and searches share it.
+
+    `may_leave` is asked right before each request; once it says no, the sender is stopped and nothing more leaves.
+    """
+
+    def __init__(
+        self,
+        limiter: Limiter | None,
+        attempts: int,
+        watch: Watch,
+        gate: Gate,
+        world: World,
+        may_leave: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._limiter, self._may_leave = limiter, may_leave
         self.attempts, self.watch, self._gate, self.world = attempts, watch, gate, world
         self.stop, self.signalled = asyncio.Event(), asyncio.Event()
         self.signal: int | None = None
@@ -167,7 +186,7 @@ class Sender:
             await self._limiter.acquire()
         return not self.stop.is_set()
 
-    async def _wait_for(self, limiter: AsyncLimiter) -> None:
+    async def _wait_for(self, limiter: Limiter) -> None:
         """A place under the rate, but no waiting beyond the run's stop."""
         place = asyncio.ensure_future(limiter.acquire())
         stopped = asyncio.ensure_future(self.stop.wait())
@@ -179,7 +198,13 @@ class Sender:
 
     async def place(self) -> bool:
         """A place among the calls under way, for one `call`; False where the run has stopped meanwhile."""
-        return await self._gate.enter(self.stop)
+        if not await self._gate.enter(self.stop):
+            return False
+        if self._may_leave():
+            return True
+        self._gate.leave()
+        self.stop.set()
+        return False
 
     def give_back(self) -> None:
         """Gives a place back for which there is no call."""
@@ -340,7 +365,8 @@ def _doubt_of(prior: Prior) -> Judgement | None:
     return Judgement(Verdict.IN_DOUBT, prior.code, prior.message) if prior.in_doubt else None
 
 
-def _limiter(rate_per_second: float) -> AsyncLimiter | None:
+def own_limiter(rate_per_second: float) -> Limiter | None:
+    """The limiter of a process that shares its rate with nobody; None where there is no cap."""
     if not rate_per_second:
         return None
     burst = max(1.0, rate_per_second * BURST_SECONDS)

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from pipeline import statedb, writer
 from pipeline.model import Held, JournalError, Outcome, Payload, Request, Status
-from pipeline.writer import Statement, Write, Writer
+from pipeline.writer import Fence, LeaseLostError, Statement, Write, Writer
 
 GROUP_AT_MOST = 500  # operations in one commit
 
@@ -165,14 +165,18 @@ def _answer(waiting: Sequence[tuple[asyncio.Future[bool], bool]], broken: Except
             continue
         if broken is None:
             future.set_result(written)
+        elif isinstance(broken, LeaseLostError):
+            future.set_exception(broken)
         else:
             future.set_exception(JournalError(f"the journal can't be written: {broken}"))
 
 
 @contextlib.contextmanager
-def open_journal(state: sa.Engine, scope: Scope, marking: Marking | None = None) -> Iterator[Journal]:
-    """The journal of one run. Its thread is the only user of its connection."""
-    with writer.opened(state) as own:
+def open_journal(
+    state: sa.Engine, scope: Scope, marking: Marking | None = None, fence: Fence | None = None
+) -> Iterator[Journal]:
+    """The journal of one run. Its thread is the only user of its connection. With a fence it writes only behind it."""
+    with writer.opened(state, fence) as own:
         journal = Journal(own, scope, marking)
         try:
             yield journal

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import hours, people, records
+from pipeline import hours, partitions, people, records
 from pipeline.feed import Batch
 from pipeline.folder import RunFolder
 from pipeline.hours import Opening
@@ -51,6 +51,7 @@ class Tally:
     called: Counter[str] = field(default_factory=Counter)  # by run: rows of a sample with the same phone, another key
     sample: int = 0
     waiting: Counter[Opening] = field(default_factory=Counter)  # rows that would go, were it not for their hour
+    by_partition: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, dtype=np.int64))  # of `to_send`
 
     def notes(self) -> list[str]:
         """What its user should know before the rows go."""
@@ -65,6 +66,14 @@ class Tally:
                     "campaign or with another ClientId: they are sent"
                 )
         return told
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """One of the parts into which a run's rows are divided among workers; None: of all of them."""
+
+    partitions: int = 1
+    partition: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +114,11 @@ class Outgoing:
     ends_at_limit: bool = False  # what comes after the limit is left for later, and not looked at
     given: tuple[int, pa.Table] | None = None
     curfew: people.Curfew | None = None  # None: they go at any hour
+    portion: Portion = Portion()
 
     def tally(self) -> Tally:
         """How many rows would be sent now, and who has sent them before."""
-        told = Tally()
+        told = Tally(by_partition=np.zeros(self.portion.partitions, dtype=np.int64))
         for rows in self._rows():
             told.valid += rows.valid.num_rows
             self._count(rows, told)
@@ -118,20 +128,22 @@ class Outgoing:
                 told.delivered.update(_delivered_by(rows))
                 if not told.sample:
                     self._look_for_phones(rows, told)
-        if self.limit is not None:
-            told.to_send = min(told.to_send, self.limit)
         return told
 
     def _count(self, rows: _Rows, told: Tally) -> None:
         """Builds no payload where nobody knows the rows: most runs count many of those."""
         if rows.known or rows.own:
             batch = self._batch(rows)
-            told.to_send += len(batch.payloads)
-            held = {one.row for one in batch.held if one.code == OUTSIDE_HOURS}
-            wait = np.isin(rows.valid["row"].to_numpy(), list(held))
+            numbers = rows.valid["row"].to_numpy()
+            going = np.isin(numbers, [payload.row for payload in batch.payloads])
+            wait = np.isin(numbers, [one.row for one in batch.held if one.code == OUTSIDE_HOURS])
         else:
             wait = rows.waiting & ~rows.barred
-            told.to_send += int(rows.valid.num_rows - (rows.barred | wait).sum())
+            going = ~(rows.barred | wait)
+        found = np.flatnonzero(going)[: None if self.limit is None else max(self.limit - told.to_send, 0)]
+        told.to_send += len(found)
+        of = partitions.of(rows.valid, self.portion.partitions)[found]
+        told.by_partition += np.bincount(of, minlength=self.portion.partitions)
         told.waiting.update(opening for opening, waits in zip(rows.openings, wait, strict=True) if opening and waits)
 
     def _look_for_phones(self, rows: _Rows, told: Tally) -> None:
@@ -190,6 +202,8 @@ class Outgoing:
 
     def _known(self, number: int, rows: pa.Table) -> _Rows:
         valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
+        if self.portion.partition is not None:
+            valid = valid.filter(pa.array(partitions.of(valid, self.portion.partitions) == self.portion.partition))
         own = self._own(number, valid)
         valid = valid.filter(pa.array(self._are_chosen(valid["row"].to_pylist(), own), pa.bool_()))
         barred = self.suppressed.rows(self.job.operation, valid)

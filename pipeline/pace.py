@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from pipeline.model import Judgement, Payload, Status, UserError
 from schemas.spec import Verdict
 
 BACKOFF_SECONDS = 0.5  # the first wait is at most this, then twice as long, and so on
 BACKOFF_AT_MOST_SECONDS = 30.0
+BURST_SECONDS = 0.1  # after a pause, this much of a second's calls may go at once
+LEAST_GRACE_SECONDS = 0.05  # for a call to leave in, once its moment has come
+TURN_SECONDS = 0.025  # of a rate that several share, this much goes to one worker at once
+FARTHEST_SECONDS = 1.0
 
 
 class Turnstile:
@@ -70,9 +76,15 @@ class Window:
     """
 
     def __init__(self, most: int) -> None:
-        self.size, self._most = most, most
+        self.size, self.most = most, most
         self._good = 0
         self._shrunk_at = float("-inf")
+
+    def grow(self, most: int) -> None:
+        """There may be more from now on: what another worker needs no more. A calm window is as wide at once."""
+        if self.size == self.most:
+            self.size = max(self.size, most)
+        self.most = max(self.most, most)
 
     def saw(self, judgement: Judgement, began: float, ended: float) -> None:
         """Takes note of one call, from `began` to `ended` on one clock, in seconds."""
@@ -83,13 +95,44 @@ class Window:
             return
         self._good += 1
         if self._good >= self.size:
-            self.size, self._good = min(self._most, self.size + 1), 0
+            self.size, self._good = min(self.most, self.size + 1), 0
 
 
 def _is_trouble(judgement: Judgement) -> bool:
     if judgement.verdict is Verdict.IN_DOUBT:
         return judgement.http_status is None or judgement.http_status >= 500 or judgement.still_at_work
     return judgement.verdict is Verdict.THROTTLED
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The line of a run's calls under its rate: each has a moment, `1 / rate` seconds after the one before.
+
+    A call may leave from its moment on until `grace` seconds later, and no more than so far back may the line begin
+    again after a pause: so in any W seconds at most `rate * (W + grace) + 1` calls leave, whoever makes them.
+    """
+
+    rate: float  # calls per second
+    sharers: int
+    grace: float
+
+    @classmethod
+    def of(cls, rate: float, sharers: int) -> Line:
+        """The line whose calls burst no more than those of one process: BURST_SECONDS of them, or one."""
+        return cls(rate, sharers, max(BURST_SECONDS - 1 / rate, LEAST_GRACE_SECONDS))
+
+    @property
+    def at_once(self) -> int:
+        """How many moments are given to one worker at once, so that the others' turn comes soon."""
+        return math.ceil(self.rate * TURN_SECONDS)
+
+    def next(self, free_at: float, now: float) -> float:
+        """The next free moment, where the line was left at `free_at`.
+
+        Each of the sharers may have taken some ahead; a moment that is farther away is one of a clock that was set back.
+        """
+        farthest = now + FARTHEST_SECONDS + 2 * self.sharers * self.at_once / self.rate
+        return now if free_at > farthest else max(free_at, now - self.grace)
 
 
 def backoff_seconds(attempt: int, asked_seconds: float | None, rng: random.Random) -> float:
@@ -132,12 +175,36 @@ UNKNOWN_AT_MOST = 100
 REFUSALS_WITHOUT_CONNECTION = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the workers of a run have seen: verdicts, errors among them, and rows in doubt."""
+
+    verdicts: int = 0
+    errors: int = 0
+    unknown: int = 0
+    connected: bool = False  # the vendor has taken a connection
+    admitted: bool = False  # it has judged a lead, so it knows us
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(
+            self.verdicts + other.verdicts,
+            self.errors + other.errors,
+            self.unknown + other.unknown,
+            self.connected or other.connected,
+            self.admitted or other.admitted,
+        )
+
+
 @dataclass(slots=True)
 class Watch:
-    """Watches verdicts and says when a run must stop. `halt` is None while it may go on."""
+    """Watches verdicts and says when a run must stop. `halt` is None while it may go on.
+
+    `others` is what the run's other workers have seen, as far as is known here: limits are those of the whole run.
+    """
 
     limit: ErrorLimit
     halt: Halt | None = None
+    others: Seen = field(default_factory=Seen)
     _verdicts: int = 0
     _errors: int = 0
     _errors_in_a_row: int = 0
@@ -166,13 +233,30 @@ class Watch:
             return _CREDENTIALS
         return _UNREACHABLE if self._refusals and not self._connected else self.halt
 
+    @property
+    def seen(self) -> Seen:
+        """What was seen here."""
+        return Seen(self._verdicts, self._errors, self._unknown, self._connected, self._admitted)
+
+    @classmethod
+    def merged(cls, watches: Sequence[Watch], others: Seen) -> Watch:
+        """One watch for what several have seen, and `others` besides. Refused credentials say more than what came first."""
+        whole = cls(ErrorLimit(None, 1.0), others=others)
+        halts = [watch.halt for watch in watches if watch.halt is not None]
+        whole.halt = _CREDENTIALS if _CREDENTIALS in halts else next(iter(halts), None)
+        whole._connected = others.connected or any(watch._connected for watch in watches)
+        whole._admitted = others.admitted or any(watch._admitted for watch in watches)
+        whole._credentials = sum(watch._credentials for watch in watches)
+        whole._refusals = sum(watch._refusals for watch in watches)
+        return whole
+
     def saw_attempt(self, verdict: Verdict, http_status: int | None) -> None:
         """Counts one request, before it is known whether it will be tried again."""
         if http_status is not None or verdict is not Verdict.NOT_DELIVERED:
             self._connected = True
             return
         self._refusals += 1
-        if not self._connected and self._refusals >= REFUSALS_WITHOUT_CONNECTION:
+        if not (self._connected or self.others.connected) and self._refusals >= REFUSALS_WITHOUT_CONNECTION:
             self._stop(_UNREACHABLE)
 
     def saw_row(self, status: Status, code: str) -> None:
@@ -193,23 +277,25 @@ class Watch:
 
     def _saw_unknown(self) -> None:
         self._unknown += 1
-        if self._unknown >= UNKNOWN_AT_MOST:
-            self._stop(Halt("too_many_unknown", f"{self._unknown} rows are in doubt", 3))
+        unknown = self._unknown + self.others.unknown
+        if unknown >= UNKNOWN_AT_MOST:
+            self._stop(Halt("too_many_unknown", f"{unknown} rows are in doubt", 3))
 
     def _saw_verdict(self, *, error: bool) -> None:
         self._verdicts += 1
         self._errors += error
         self._errors_in_a_row = self._errors_in_a_row + 1 if error else 0
-        if self._too_many():
-            text = f"{self._errors} of {self._verdicts} rows were rejected or failed (--max-errors)"
+        errors, verdicts = self._errors + self.others.errors, self._verdicts + self.others.verdicts
+        if self._too_many(errors, verdicts):
+            text = f"{errors} of {verdicts} rows were rejected or failed (--max-errors)"
             self._stop(Halt(_TOO_MANY_ERRORS, text, 3))
 
-    def _too_many(self) -> bool:
+    def _too_many(self, errors: int, verdicts: int) -> bool:
         if self.limit.rows is not None:
-            return self._errors > self.limit.rows
+            return errors > self.limit.rows
         share = self.limit.share if self.limit.share is not None else 1.0
         # A quotient is rounded as the share was: 58 of 200 is not more than 29%.
-        judged = self._verdicts >= JUDGED_AFTER and self._errors / self._verdicts > share
+        judged = verdicts >= JUDGED_AFTER and errors / verdicts > share
         return judged or (share < 1 and self._errors_in_a_row >= IN_A_ROW)
 
     def _stop(self, halt: Halt) -> None:

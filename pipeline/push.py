@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
 from pipeline import doubt
-from pipeline.delivery import Delivery, Endpoint, Gate, Sender, Trail, World, micros
+from pipeline.delivery import Delivery, Endpoint, Gate, Limiter, Sender, Trail, World, micros, own_limiter
 from pipeline.doubt import Sighting
 from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal
@@ -26,6 +27,7 @@ from schemas.spec import Verdict
 
 WAITING_AT_MOST = 64  # rows that wait for their own phone before the feed pauses
 DOUBTS_AT_MOST = 100  # rows that rest in doubt before the feed pauses
+CLAIM_SECONDS = 0.2  # between two looks whether another worker of this run is done with a phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,27 @@ def plainly(sender: Sender, endpoint: Endpoint, payload: Payload, trail: Trail) 
     return Delivery(sender, endpoint, payload, payload.body, trail)
 
 
+class Claim(StrEnum):
+    """Whose row holds the phone or the identifier that another row waits for."""
+
+    OURS = "ours"  # another worker of this run: it ends, or is given up
+    OTHERS = "others"
+    NOBODYS = "nobody's"  # by now
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What a worker that sends a part of a run shares with the others.
+
+    `may_leave` is asked right before each request. `concurrency` is its share to begin with.
+    """
+
+    limiter: Limiter | None
+    concurrency: int
+    may_leave: Callable[[], bool]
+    claim: Callable[[Payload], Claim]  # asks the state database
+
+
 class Push:
     """One push of one operation's rows. `search` is where rows in doubt are looked up, if they can be."""
 
@@ -68,11 +91,14 @@ class Push:
         watch: Watch,
         world: World,
         deliveries: Deliveries = plainly,
+        shared: Shared | None = None,
     ) -> None:
         self._leads, self._search, self._journal, self._deliveries = leads, search, journal, deliveries
-        self._limits, self._watch, self._world = limits, watch, world
-        gate = Gate(Window(limits.concurrency))
-        self._sender = Sender(limits.rate_per_second, limits.attempts, watch, gate, world)
+        self._limits, self._watch, self._world, self._shared = limits, watch, world, shared
+        self._window = Window(shared.concurrency if shared else limits.concurrency)
+        limiter = shared.limiter if shared else own_limiter(limits.rate_per_second)
+        may_leave = (shared.may_leave,) if shared else ()
+        self._sender = Sender(limiter, limits.attempts, watch, Gate(self._window), world, *may_leave)
         self._turnstile = Turnstile()
         self._moved = asyncio.Condition()
         self._under_way = 0
@@ -80,6 +106,7 @@ class Push:
         self._doubts: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._settling: set[asyncio.Future[bool]] = set()
+        self._waking: set[asyncio.Task[None]] = set()
 
     async def run(self, batches: Iterator[Batch]) -> Pushed:
         """Sends every row of `batches` once its turn comes. Raises JournalError where nothing can be recorded."""
@@ -101,6 +128,26 @@ class Push:
     def interrupt(self, number: int) -> None:
         """Someone asked the run to end, by this signal: no more rows are taken, and those under way may end."""
         self._sender.interrupt(number)
+
+    def stop(self) -> None:
+        """No more rows are taken, and those under way may end: another worker of the run says so."""
+        self._sender.stop.set()
+        self._wake()
+
+    def grow(self, concurrency: int) -> None:
+        """So many calls may be under way here from now on, or as many as before."""
+        if concurrency > self._window.most:
+            self._window.grow(concurrency)
+            self._wake()
+
+    def _wake(self) -> None:
+        async def tell() -> None:
+            async with self._moved:
+                self._moved.notify_all()
+
+        task = asyncio.create_task(tell())
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
 
     async def _finish(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Waits for the workers; after a signal, no longer than the drain. The first failure of one is raised."""
@@ -147,8 +194,8 @@ class Push:
         return self._deliveries(self._sender, self._leads, payload, trail)
 
     def _must_pause(self) -> bool:
-        """While credentials are doubted, one probe at a time."""
-        return self._watch.doubts_credentials and self._under_way > 0
+        """While credentials are doubted, one probe at a time; and never more rows than calls may be under way."""
+        return (self._watch.doubts_credentials and self._under_way > 0) or self._under_way >= self._window.most
 
     async def _fresh(self, feed: Feed) -> Payload | None:
         """A row from the feed, unless too many rest already."""
@@ -174,17 +221,25 @@ class Push:
                 self._settle(delivery, delivery.interrupted())
             return False
         try:
-            return await self._begin(delivery) and await self._send(delivery)
+            begun = await self._begin(delivery)
+            if begun is not None:
+                return begun and await self._send(delivery)
         except asyncio.CancelledError:
             self._settle(delivery, delivery.interrupted())
             return False
+        return self._aside(self._wait_for_claim(delivery))
 
-    async def _begin(self, delivery: Delivery) -> bool:
-        """Whether the row is durably `sending`; if its claim is held elsewhere, it is not sent."""
+    async def _begin(self, delivery: Delivery) -> bool | None:
+        """Whether the row is durably `sending`; if its claim is held elsewhere, it is not sent.
+
+        None where another worker of this run may hold it: it is to wait.
+        """
         payload = delivery.payload
         if delivery.begun or await self._journal.begin(payload, micros(self._world.now())):
             delivery.begun = True
             return True
+        if self._shared and await asyncio.to_thread(self._shared.claim, payload) is not Claim.OTHERS:
+            return None
         if (bar := self._leads.bars(payload)) is not None:  # that call is why
             self._hold(Held(payload.source, payload.row, Status.SKIPPED, bar.code, bar.message))
             return False
@@ -222,10 +277,28 @@ class Push:
             self._settle(delivery, outcome)
             return False
         delivery.trail.tell()
-        task = asyncio.create_task(self._resolve(delivery, outcome))
+        return self._aside(self._resolve(delivery, outcome))
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Lets a row rest, so that it holds its claims and no worker; True."""
+        task = asyncio.create_task(work)
         self._doubts.add(task)
         task.add_done_callback(self._resolved)
         return True
+
+    async def _wait_for_claim(self, delivery: Delivery) -> None:
+        """Lets a row wait until a worker of this run that has its phone or identifier under way is done with it."""
+        begun: bool | None = None
+        try:
+            while begun is None and not self._sender.stop.is_set():
+                await self._sender.pause(CLAIM_SECONDS)
+                begun = await self._begin(delivery)
+            if begun:
+                self._again.append(delivery)
+        except asyncio.CancelledError:
+            self._settle(delivery, delivery.interrupted())
+        finally:
+            await self._rested(None if begun else delivery.payload)
 
     async def _resolve(self, delivery: Delivery, doubtful: Outcome) -> None:
         """Lets a row in doubt rest, looks it up, and settles it or lets it be sent again."""
@@ -240,11 +313,15 @@ class Push:
         except asyncio.CancelledError:
             self._settle(delivery, _after(delivery, doubtful, Action.GIVE_UP))
         finally:
-            async with self._moved:
-                self._doubts.discard(_this_task())
-                if ended:
-                    self._turnstile.leave(delivery.payload)
-                self._moved.notify_all()
+            await self._rested(delivery.payload if ended else None)
+
+    async def _rested(self, payload: Payload | None) -> None:
+        """A row rests no more; `payload` has ended, or is None where it goes on."""
+        async with self._moved:
+            self._doubts.discard(_this_task())
+            if payload is not None:
+                self._turnstile.leave(payload)
+            self._moved.notify_all()
 
     def _resolved(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:

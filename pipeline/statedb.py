@@ -116,6 +116,37 @@ RUNS = sa.Table(
     sa.Column("sends_before", sa.BigInteger, nullable=False),  # the last `seq` in `sends` then
 )
 
+# Runs whose rows go out by several workers, while they do: what the workers hear, and share.
+FLEETS = sa.Table(
+    "fleets",
+    _metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),  # grows as long as the client lives
+    sa.Column("is_stopped", sa.Boolean, nullable=False),  # nobody takes another row
+    sa.Column("signal", sa.Integer),  # that the client got
+    sa.Column("free_at", sa.Float, nullable=False),  # the next free moment under the run's rate, in seconds
+)
+# Which worker sends a partition of a run. A worker writes only under the epoch that it took, once; the next epoch is
+# granted when the one before has ended: its worker has said so, or is dead.
+LEASES = sa.Table(
+    "leases",
+    _metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("holder", sa.Text),  # None: nobody has taken it yet
+    sa.Column("concurrency", sa.Integer, nullable=False),  # its share of the run's
+    sa.Column("beat", sa.BigInteger, nullable=False),  # grows with each renewal
+    sa.Column("verdicts", sa.BigInteger, nullable=False),
+    sa.Column("errors", sa.BigInteger, nullable=False),
+    sa.Column("unknown", sa.BigInteger, nullable=False),
+    sa.Column("connected", sa.Boolean, nullable=False),
+    sa.Column("admitted", sa.Boolean, nullable=False),
+    sa.Column("is_revoked", sa.Boolean, nullable=False),  # nothing more may be written under it
+    sa.Column("has_ended", sa.Boolean, nullable=False),  # nothing more leaves under it
+)
+
 # Who must not be contacted again: hashes of phones, under the one key of this database.
 MARKS_KEY = sa.Table(
     "marks_key",

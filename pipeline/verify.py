@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 
-from pipeline.delivery import Delivery, Endpoint, Gate, Sender, Trail, World, micros
+from pipeline.delivery import Delivery, Endpoint, Gate, Sender, Trail, World, micros, own_limiter
 from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal, Restated
 from pipeline.model import STORED_DIFFERENTLY, Judgement, Payload, Status
@@ -29,7 +29,7 @@ class ReadBack:
         self._missing_is = Status.UNKNOWN if is_bet else Status.FAILED
         self._world = world
         gate = Gate(Window(limits.concurrency))
-        self._sender = Sender(limits.rate_per_second, limits.attempts, Watch(_NEVER), gate, world)
+        self._sender = Sender(own_limiter(limits.rate_per_second), limits.attempts, Watch(_NEVER), gate, world)
         self._found: Counter[Finding] = Counter()
         self._missing: list[Payload] = []
         self._turn = asyncio.Lock()  # a feed has one reader at a time

@@ -40,8 +40,23 @@ class Writer(Protocol):
     def commit(self, group: Sequence[Write]) -> list[bool]:
         """Makes the writes durable together, in order; for each, whether it has changed a row.
 
-        Raises the driver's error where it can't: then none of them is.
+        Raises the driver's error where it can't, LeaseLostError where its fence is down: then none of them is.
         """
+
+
+class LeaseLostError(Exception):
+    """Somebody else is to send what this process was sending: it must do nothing more."""
+
+
+class Fence(NamedTuple):
+    """The lease under which alone a writer may write. Whoever revokes it waits for the commit that has begun."""
+
+    run_id: str
+    partition: int
+    epoch: int
+
+
+_STANDS = "SELECT 1 FROM leases WHERE run_id=? AND partition=? AND epoch=? AND NOT is_revoked AND NOT has_ended"
 
 
 _SQLITE = {
@@ -74,8 +89,8 @@ _SQLITE = {
 class SqliteWriter:
     """Commits to SQLite, in WAL mode with full sync: a commit survives a power cut."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: sqlite3.Connection, fence: Fence | None = None) -> None:
+        self._connection, self._fence = connection, fence
         connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
             connection.execute(f"PRAGMA {pragma}")
@@ -85,6 +100,8 @@ class SqliteWriter:
         cursor = self._connection.cursor()
         cursor.execute("BEGIN IMMEDIATE")
         try:
+            if self._fence is not None and cursor.execute(_STANDS, self._fence).fetchone() is None:
+                raise LeaseLostError(f"{self._fence} was revoked")
             written = []
             for write in group:  # in the order in which they came: a settlement frees a claim that the next may take
                 cursor.execute(_SQLITE[write.statement], write.values)
@@ -103,12 +120,12 @@ class SqliteWriter:
 
 
 @contextlib.contextmanager
-def opened(state: sa.Engine) -> Iterator[Writer]:
+def opened(state: sa.Engine, fence: Fence | None = None) -> Iterator[Writer]:
     """A writer with a connection of its own."""
     raw = state.raw_connection()
     connection = raw.driver_connection
     assert isinstance(connection, sqlite3.Connection)
     try:
-        yield SqliteWriter(connection)
+        yield SqliteWriter(connection, fence)
     finally:
         raw.close()

@@ -21,11 +21,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import records, statedb
-from pipeline.delivery import BURST_SECONDS, Endpoint, World
+from pipeline.delivery import Endpoint, World
 from pipeline.feed import Batch
 from pipeline.journal import JournalError, Scope, open_journal
 from pipeline.model import Held, Payload, Status
-from pipeline.pace import ErrorLimit, Watch
+from pipeline.pace import BURST_SECONDS, ErrorLimit, Watch
 from pipeline.push import Limits, Push, Pushed
 from pipeline.retries import Action, Case, Duplicates, follows
 from pipeline.signals import listening

@@ -1,0 +1,359 @@
+"""Leases: which worker may send a partition of a run, what the workers of a run tell each other, and their common rate.
+
+A partition is one worker's at a time. What a worker writes is fenced by its epoch (`writer.Fence`), and what it sends
+by its own monotonic clock: it stops TTL_SECONDS after the last renewal that succeeded was begun. So a lease that is
+revoked has surely ended UNTIL_DEAD_SECONDS later, by the clock of whoever revoked it; no two machines' clocks are
+compared.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from pipeline.model import UserError
+from pipeline.pace import Line, Seen
+from pipeline.statedb import FLEETS, LEASES, RUNS
+from pipeline.writer import Fence, LeaseLostError
+
+TTL_SECONDS = 15.0
+RENEW_SECONDS = 0.25  # what the workers know of each other is so old
+LEAVING_SECONDS = 12.0  # from the last look at the clock until a call's first byte leaves, at most: it may connect first
+UNTIL_DEAD_SECONDS = TTL_SECONDS + LEAVING_SECONDS
+_LOOK_SECONDS = 0.1  # between two looks whether somebody is dead
+
+
+Lease = Fence  # one turn of one worker at a partition
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a renewal has brought: what the run's other workers have seen, and what is asked of this one."""
+
+    others: Seen
+    concurrency: int
+    is_stopped: bool
+    signal: int | None
+    beat: int  # the client's
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A lease as its run's client sees it."""
+
+    lease: Lease
+    holder: str | None
+    concurrency: int
+    beat: int
+    seen: Seen
+    has_ended: bool
+
+
+_SEEN = [LEASES.c[field.name] for field in fields(Seen)]
+_NOT_REVOKED = LEASES.c.is_revoked.is_(sa.false())
+_NOT_ENDED = LEASES.c.has_ended.is_(sa.false())
+
+
+def _row(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+    """Where it is in the table."""
+    return LEASES.c.run_id == lease.run_id, LEASES.c.partition == lease.partition, LEASES.c.epoch == lease.epoch
+
+
+# --- The client of a run ---
+
+
+def open_fleet(state: sa.Engine, run_id: str, account: str) -> None:
+    """Begins to send a run by several workers. Leases that it has had have ended; their epochs are never granted again."""
+    values = {"account": account, "beat": 0, "is_stopped": False, "signal": None, "free_at": 0.0}
+    with _writing(state) as connection:
+        connection.execute(sa.delete(FLEETS).where(FLEETS.c.run_id == run_id))
+        connection.execute(sa.update(LEASES).where(LEASES.c.run_id == run_id).values(asdict(Seen())))
+        connection.execute(sa.insert(FLEETS).values(run_id=run_id, **values))
+
+
+def grant(state: sa.Engine, run_id: str, partition: int, concurrency: int) -> Lease:
+    """The next epoch of a partition, for whoever takes it. The one before has ended."""
+    mine = (LEASES.c.run_id == run_id, LEASES.c.partition == partition)
+    with _writing(state) as connection:
+        epochs = connection.execute(sa.select(sa.func.max(LEASES.c.epoch), sa.func.min(LEASES.c.has_ended.cast(sa.Integer))).where(*mine)).one()
+        if epochs[1] == 0:
+            raise RuntimeError(f"partition {partition} of run {run_id} is somebody's already")
+        lease = Lease(run_id, partition, (epochs[0] or 0) + 1)
+        values = asdict(Seen()) | {"beat": 0, "is_revoked": False, "has_ended": False}
+        connection.execute(sa.insert(LEASES).values(**lease._asdict(), concurrency=concurrency, **values))
+    return lease
+
+
+def granted(state: sa.Engine, run_id: str) -> list[Granted]:
+    """Every lease of a run, with what its worker has seen as far as it has told."""
+    columns = (LEASES.c.partition, LEASES.c.epoch, LEASES.c.holder, LEASES.c.concurrency, LEASES.c.beat)
+    query = sa.select(*columns, LEASES.c.has_ended, *_SEEN).where(LEASES.c.run_id == run_id)
+    with state.connect() as connection:
+        return [
+            Granted(Lease(run_id, partition, epoch), holder, concurrency, beat, Seen(*seen), has_ended)
+            for partition, epoch, holder, concurrency, beat, has_ended, *seen in connection.execute(query)
+        ]
+
+
+def give_more(state: sa.Engine, lease: Lease, concurrency: int) -> None:
+    """Raises a lease's share of the concurrency: somebody else has ended."""
+    with _writing(state) as connection:
+        connection.execute(sa.update(LEASES).where(*_row(lease)).values(concurrency=concurrency))
+
+
+def beat(state: sa.Engine, run_id: str) -> None:
+    """Shows the workers that their client lives."""
+    with _writing(state) as connection:
+        connection.execute(sa.update(FLEETS).where(FLEETS.c.run_id == run_id).values(beat=FLEETS.c.beat + 1))
+
+
+def stop(state: sa.Engine, run_id: str, signal: int | None = None) -> None:
+    """No worker of the run takes another row from now on; after a signal those under way have the drain's time."""
+    told = {"is_stopped": True} | ({} if signal is None else {"signal": signal})
+    with _writing(state) as connection:
+        connection.execute(sa.update(FLEETS).where(FLEETS.c.run_id == run_id).values(told))
+
+
+def revoke(state: sa.Engine, lease: Lease) -> str | None:
+    """From now on nothing more is written under this lease. Gives who holds it."""
+    with _writing(state) as connection:
+        connection.execute(sa.update(LEASES).where(*_row(lease)).values(is_revoked=True))
+        holder: str | None = connection.execute(sa.select(LEASES.c.holder).where(*_row(lease))).scalar_one()
+        return holder
+
+
+def bury(state: sa.Engine, lease: Lease) -> None:
+    """A revoked lease's worker is dead by now, or has given up: nothing more leaves under it."""
+    with _writing(state) as connection:
+        connection.execute(sa.update(LEASES).where(*_row(lease)).values(has_ended=True))
+
+
+@dataclass(slots=True)
+class Passing:
+    """Leases that were revoked, until nothing more can leave under them."""
+
+    state: sa.Engine
+    holders: dict[Lease, str | None]
+    revoked_at: float
+
+    @classmethod
+    def begin(cls, state: sa.Engine, leases: Sequence[Lease]) -> Passing:
+        """Revokes the leases."""
+        holders = {lease: revoke(state, lease) for lease in leases}
+        return cls(state, holders, time.monotonic())
+
+    def is_over(self) -> bool:
+        """Whether all have ended. Each that has is buried."""
+        waited = time.monotonic() - self.revoked_at > UNTIL_DEAD_SECONDS
+        for lease, holder in [*self.holders.items()]:
+            if waited or holder is None or is_surely_dead(holder):
+                bury(self.state, lease)
+                del self.holders[lease]
+        return not self.holders
+
+
+def clear(
+    state: sa.Engine, tell: Callable[[str], object], *, account: str | None = None, run_id: str | None = None, beside: bool = True
+) -> None:
+    """Ends what workers of dead clients still hold, and waits until nothing more can leave: some 30 seconds at most.
+
+    Call it under the account's lock (None: under every account's): then no living client has a lease there, save of
+    runs that take no lock, which are left alone unless `beside`. With `run_id` only that run's are ended.
+    """
+    passing = Passing.begin(state, _left(state, account, run_id, beside=beside))
+    if not passing.is_over():
+        holders = ", ".join(sorted({shown(holder) for holder in passing.holders.values() if holder}))
+        tell(f"a run was cut short, and its workers may still be sending ({holders}): waiting until they can't be, up to {UNTIL_DEAD_SECONDS:.0f} s")
+    while not passing.is_over():
+        time.sleep(_LOOK_SECONDS)
+
+
+def _left(state: sa.Engine, account: str | None, run_id: str | None, *, beside: bool) -> list[Lease]:
+    query = sa.select(LEASES.c.run_id, LEASES.c.partition, LEASES.c.epoch).where(_NOT_ENDED)
+    if account is not None:
+        query = query.where(LEASES.c.run_id.in_(sa.select(FLEETS.c.run_id).where(FLEETS.c.account == account)))
+    if run_id is not None:
+        query = query.where(LEASES.c.run_id == run_id)
+    if not beside:
+        query = query.where(LEASES.c.run_id.not_in(sa.select(RUNS.c.run_id).where(RUNS.c.goes_beside)))
+    with state.connect() as connection:
+        return [Lease(*values) for values in connection.execute(query)]
+
+
+# --- A worker ---
+
+
+class Worker:
+    """A worker's own connection to its lease. Used by one thread at a time.
+
+    What it writes need not survive a power cut, which no worker of the database's machine survives either.
+    """
+
+    def __init__(self, connection: sa.Connection, lease: Lease) -> None:
+        self._connection, self._lease, self._mine = connection, lease, _row(lease)
+        self._is_sqlite = connection.dialect.name == "sqlite"
+
+    def take(self) -> None:
+        """Takes the lease. Raises LeaseLostError where somebody has had it: a task may be run twice, a lease is not."""
+        mine = sa.update(LEASES).where(*self._mine, LEASES.c.holder.is_(None), _NOT_REVOKED)
+        with self._begun():
+            if self._connection.execute(mine.values(holder=this_process())).rowcount != 1:
+                raise LeaseLostError(f"{self._lease} is not to be had")
+
+    def renew(self, seen: Seen) -> Heard:
+        """Tells what was seen, and hears. Raises LeaseLostError where the lease was revoked."""
+        with self._begun():
+            self._tell(beat=LEASES.c.beat + 1, **asdict(seen))
+            asked = (FLEETS.c.is_stopped, FLEETS.c.signal, FLEETS.c.beat)
+            fleet = self._connection.execute(sa.select(*asked).where(FLEETS.c.run_id == self._lease.run_id)).one()
+            mine = self._connection.execute(sa.select(LEASES.c.concurrency).where(*self._mine)).scalar_one()
+            others = sa.select(*_SEEN).where(LEASES.c.run_id == self._lease.run_id, ~sa.and_(*self._mine))
+            told = sum((Seen(*values) for values in self._connection.execute(others)), Seen())
+        return Heard(told, mine, *fleet)
+
+    def release(self, seen: Seen, *, halts: bool) -> None:
+        """Ends the lease; with `halts` the whole run is to stop. Raises LeaseLostError where it was revoked."""
+        with self._begun():
+            self._tell(has_ended=True, **asdict(seen))
+            if halts:
+                stopped = sa.update(FLEETS).where(FLEETS.c.run_id == self._lease.run_id)
+                self._connection.execute(stopped.values(is_stopped=True))
+
+    def halt(self) -> None:
+        """No worker of the run takes another row from now on."""
+        with self._begun():
+            stopped = sa.update(FLEETS).where(FLEETS.c.run_id == self._lease.run_id)
+            self._connection.execute(stopped.values(is_stopped=True))
+
+    def moments(self, line: Line, most: int) -> Moments:
+        """The next moments at which calls may leave under the run's rate: as many as are wanted, but few at once."""
+        count = min(most, line.at_once)
+        fleet = FLEETS.c.run_id == self._lease.run_id
+        with self._begun():
+            query = sa.select(FLEETS.c.free_at).where(fleet).with_for_update()
+            free_at = self._connection.execute(query).scalar_one()
+            asked_at = time.monotonic()
+            now = self._now()
+            told_at = time.monotonic()
+            first = line.next(free_at, now)
+            self._connection.execute(sa.update(FLEETS).where(fleet).values(free_at=first + count / line.rate))
+        spaced = [first - now + place / line.rate for place in range(count)]
+        return Moments([(told_at + at, asked_at + at + line.grace) for at in spaced])
+
+    def _now(self) -> float:
+        """Seconds on a clock that all workers of the run share."""
+        if self._is_sqlite:  # on one machine, where this clock is everybody's
+            return time.monotonic()
+        clock = sa.select(sa.extract("epoch", sa.func.clock_timestamp()))
+        return float(self._connection.execute(clock).scalar_one())
+
+    def _tell(self, **values: object) -> None:
+        mine = sa.update(LEASES).where(*self._mine, _NOT_REVOKED, _NOT_ENDED)
+        if self._connection.execute(mine.values(**values)).rowcount != 1:
+            raise LeaseLostError(f"{self._lease} was revoked")
+
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        with _begun(self._connection):
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When calls may leave, by this machine's monotonic clock: from the first moment of each pair until the second.
+
+    The first is told late and the second early, by as long as asking for it took.
+    """
+
+    pairs: Sequence[tuple[float, float]]
+
+
+@contextmanager
+def working(state: sa.Engine, lease: Lease) -> Iterator[Worker]:
+    """The worker's connection to its lease."""
+    with state.connect() as connection:
+        pragmas = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=OFF")
+        sqlite = [f"PRAGMA {pragma}" for pragma in pragmas]
+        for setting in sqlite if connection.dialect.name == "sqlite" else ["SET synchronous_commit TO off"]:
+            connection.exec_driver_sql(setting)
+        connection.commit()
+        yield Worker(connection, lease)
+
+
+@contextmanager
+def _writing(state: sa.Engine) -> Iterator[sa.Connection]:
+    with state.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA busy_timeout=30000")
+            connection.commit()
+        with _begun(connection):
+            yield connection
+
+
+@contextmanager
+def _begun(connection: sa.Connection) -> Iterator[None]:
+    """A transaction that writes."""
+    with connection.begin():
+        if connection.dialect.name == "sqlite":  # to read first and write then would fail while others write
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield
+
+
+# --- Who holds a lease ---
+
+
+def this_process() -> str:
+    """A name for this process that no other one has, now or later: host, boot, namespace, process, when it began."""
+    return "/".join((*_where(), str(os.getpid()), _stat(os.getpid())[1]))
+
+
+def shown(holder: str) -> str:
+    """A holder, for people."""
+    host, _, _, pid, _ = _split(holder)
+    return f"process {pid} on {host}"
+
+
+def is_surely_dead(holder: str) -> bool:
+    """Whether a holder was a process of this machine that has ended; False where that can't be known from here."""
+    *where, pid, began_at = _split(holder)
+    if tuple(where) != _where():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    state, since = _stat(int(pid))
+    return state in _DEAD or (since != "" and since != began_at)
+
+
+def _split(holder: str) -> list[str]:
+    return holder.rsplit("/", 4)
+
+
+def _where() -> tuple[str, str, str]:
+    """This host, its boot and the namespace in which its processes are counted; "" where the system does not say."""
+    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    booted = boot.read_text(encoding="ascii").strip() if boot.exists() else ""
+    return socket.gethostname(), booted, str(space.readlink()) if booted else ""
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """A process's state, and when it began, in ticks since its machine did; "" where the system does not say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return "", ""
+    state, *values = stat.rpartition(")")[2].split()
+    return state, values[18]
+
+
+_DEAD = ("Z", "X")  # its end is there, and nobody has asked for it yet
