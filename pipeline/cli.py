@@ -141,6 +141,10 @@ _consenting = _options(
 _raw_csv = click.option(
     "--raw-csv", is_flag=True, help="No ' before what a spreadsheet would run, in a rejected CSV file."
 )
+_sharing = _options(
+    click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Share the work among N processes."),
+    click.option("--scheduler", metavar="URL", help="Share it among the workers of a Dask scheduler: tcp://, tls://."),
+)
 _stale_ok = click.option("--stale-ok", is_flag=True, help="Dial leads that are more than 24 hours old.")
 _run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
@@ -181,6 +185,7 @@ def cli() -> None:
 @click.option("--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, read them back, then the rest.")
 @_consenting
 @_raw_csv
+@_sharing
 @_common
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
@@ -203,6 +208,7 @@ def load(**given: Any) -> None:
 @cli.command()
 @_reading
 @_raw_csv
+@_sharing
 @_common
 def check(**given: Any) -> None:
     """Says what a `load` of FILE would do, and what would mend it. Sends nothing, and needs no credentials."""
@@ -220,6 +226,7 @@ def check(**given: Any) -> None:
 @_consenting
 @_stale_ok
 @_raw_csv
+@_sharing
 @_common
 def resume(run: str, **given: Any) -> None:
     """Goes on with a run that was interrupted: sends what has no outcome yet, and settles what is in doubt.
@@ -236,6 +243,7 @@ def resume(run: str, **given: Any) -> None:
 @_sending
 @_consenting
 @_stale_ok
+@_sharing
 @_common
 def reconcile(run: str, **given: Any) -> None:
     """Settles what a run has left in doubt: looks it up, and sends it again where it is not there.
@@ -267,6 +275,7 @@ def reconcile(run: str, **given: Any) -> None:
 @_consenting
 @_stale_ok
 @_raw_csv
+@_sharing
 @_common
 def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given: Any) -> None:
     """Begins a new run over rows of an earlier one that ended badly.
@@ -500,7 +509,18 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         where=given["where"],
         raw_csv=given["raw_csv"],
         asked=_asked(given),
+        **_shared(given),
     )
+
+
+def _shared(given: dict[str, Any]) -> dict[str, Any]:
+    """Who shares the work. Raises UserError where that can't be."""
+    workers, scheduler = given["workers"], given["scheduler"]
+    if workers is not None and scheduler is not None:
+        raise UserError("--workers starts workers and --scheduler uses those of another: give one of them")
+    if scheduler is not None and not scheduler.startswith(("tcp://", "tls://")):
+        raise UserError(f"--scheduler {scheduler!r}: give its address as tcp://HOST:PORT or tls://HOST:PORT")
+    return {"workers": workers, "scheduler": scheduler}
 
 
 def _asked(given: dict[str, Any]) -> tuple[str, ...]:
@@ -520,7 +540,7 @@ def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
     found = folder.find(_settings(given).runs, run)
     settings = resolve(_flags(given), found.read_json("manifest.json")["settings"])[0]
     consent = given["max_contacts"], given["dial_non_callables"], given["stale_ok"]
-    return found, Given(settings, *consent, raw_csv=given.get("raw_csv", False))
+    return found, Given(settings, *consent, raw_csv=given.get("raw_csv", False), **_shared(given))
 
 
 def _go_on(how: Callable[[RunFolder, Given, World], Summary], run: str, given: dict[str, Any]) -> None:

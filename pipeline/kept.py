@@ -27,6 +27,8 @@ class Given:
     dial_non_callables: bool = False
     stale_ok: bool = False
     raw_csv: bool = False  # as well as where the run had it
+    workers: int | None = None  # of this command only, as is the scheduler
+    scheduler: str | None = None
 
 
 def job(run: RunFolder, given: Given) -> Job:
@@ -57,6 +59,8 @@ def job(run: RunFolder, given: Given) -> Job:
         parent=manifest["parent"],
         selection=selection,
         fresh_at=manifest["fresh_at"],
+        workers=given.workers,
+        scheduler=given.scheduler,
     )
     if found.scope != manifest["scope"]:
         vendor = found.operation.vendor

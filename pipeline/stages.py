@@ -37,6 +37,7 @@ from pipeline import (
 from pipeline import prepare as preparing
 from pipeline.advice import Advice
 from pipeline.clean import CLEANERS_VERSION
+from pipeline.cluster import Cluster
 from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
@@ -110,7 +111,9 @@ def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
         raise UserError("--encoding: no file of this run is text; leave it out")
 
 
-def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> Repeats:
+def prepare(
+    job: Job, world: World, run: RunFolder, sources: Sequence[Source], _workers: Cluster | None = None
+) -> Repeats:
     """Pass two: every row read, mapped, cleaned, validated and written into a part.
 
     Gives which of the valid rows share a phone or identifier, by their places.
