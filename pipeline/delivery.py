@@ -192,6 +192,8 @@ class Sender:
         stopped = asyncio.ensure_future(self.stop.wait())
         try:
             await asyncio.wait({place, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if place.done():
+                place.result()  # where it can't be had, nothing may leave
         finally:
             place.cancel()
             stopped.cancel()

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import after, earlier, lock, mapping, records, rejected, report, statedb
+from pipeline import after, earlier, leases, lock, mapping, records, rejected, report, statedb
 from pipeline.folder import RunFolder
 from pipeline.job import StepEnd, Summary
 from pipeline.model import STORED_DIFFERENTLY, DiskError, Held, Status, UserError
@@ -97,6 +97,7 @@ def rebuild(run: RunFolder, state_url: str | None) -> None:
             # It may be this very run that is still sending, or that begins to go on.
             stack.enter_context(lock.held(state, manifest["scope"], run.run_id))
             records.check_knows(state, run.run_id)
+            leases.clear(state, run_id=run.run_id)
             ending = Ending(Status.NOT_ATTEMPTED, state)
         steps = _steps(manifest, run, ending)
         told = conclude(run, ending, write_report(run, ending), float(before["seconds"]), steps)

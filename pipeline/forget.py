@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import folder, lock, records, rejected, report, statedb, suppress
+from pipeline import folder, leases, lock, records, rejected, report, statedb, suppress
 from pipeline.clean import CleanOptions
 from pipeline.clean.phone import area_regions, us_phone
 from pipeline.clean.text import Refusal, tidy
@@ -78,6 +78,7 @@ def forget(phone: str, runs: Path, state: sa.Engine, at: int, *, dry_run: bool =
     """
     told = Forgotten(dry_run)
     with lock.all_alone(state, "of leads forget"):
+        leases.clear(state)
         if not dry_run:
             records.mark(state, statedb.hashed(phone, records.marks_key(state)), at)
         found = folder.all_runs(runs)

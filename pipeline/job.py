@@ -33,6 +33,9 @@ class Progress(Protocol):
     def sending(self, rows: int, target: str, notes: Sequence[str]) -> None:
         """So many rows are about to be sent, to that account at that host; and what is odd about them."""
 
+    def waiting(self, why: str) -> None:
+        """Something has to end before the run can begin."""
+
     def verifying(self, rows: int) -> None:
         """So many rows are about to be read back."""
 

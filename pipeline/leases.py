@@ -8,9 +8,11 @@ compared.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -19,7 +21,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from pipeline.model import UserError
-from pipeline.pace import Line, Seen
+from pipeline.pace import Halt, Line, Seen
 from pipeline.statedb import FLEETS, LEASES, RUNS
 from pipeline.writer import Fence, LeaseLostError
 
@@ -31,6 +33,14 @@ _LOOK_SECONDS = 0.1  # between two looks whether somebody is dead
 
 
 Lease = Fence  # one turn of one worker at a partition
+
+
+def clock() -> float:
+    """Seconds that pass alike for all processes of this machine, also while it or a process sleeps."""
+    return time.clock_gettime(_CLOCK)
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class Granted:
     holder: str | None
     concurrency: int
     beat: int
+    settled: Counter[str]  # rows by status
     seen: Seen
     has_ended: bool
 
@@ -71,10 +82,10 @@ def _row(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
 
 def open_fleet(state: sa.Engine, run_id: str, account: str) -> None:
     """Begins to send a run by several workers. Leases that it has had have ended; their epochs are never granted again."""
-    values = {"account": account, "beat": 0, "is_stopped": False, "signal": None, "free_at": 0.0}
+    values = {"account": account, "beat": 0, "is_stopped": False, "signal": None, "halt": None, "free_at": 0.0}
     with _writing(state) as connection:
         connection.execute(sa.delete(FLEETS).where(FLEETS.c.run_id == run_id))
-        connection.execute(sa.update(LEASES).where(LEASES.c.run_id == run_id).values(asdict(Seen())))
+        connection.execute(sa.update(LEASES).where(LEASES.c.run_id == run_id).values(asdict(Seen()) | {"settled": "{}"}))
         connection.execute(sa.insert(FLEETS).values(run_id=run_id, **values))
 
 
@@ -86,20 +97,21 @@ def grant(state: sa.Engine, run_id: str, partition: int, concurrency: int) -> Le
         if epochs[1] == 0:
             raise RuntimeError(f"partition {partition} of run {run_id} is somebody's already")
         lease = Lease(run_id, partition, (epochs[0] or 0) + 1)
-        values = asdict(Seen()) | {"beat": 0, "is_revoked": False, "has_ended": False}
+        values = asdict(Seen()) | {"beat": 0, "is_revoked": False, "has_ended": False, "settled": "{}"}
         connection.execute(sa.insert(LEASES).values(**lease._asdict(), concurrency=concurrency, **values))
     return lease
 
 
 def granted(state: sa.Engine, run_id: str) -> list[Granted]:
     """Every lease of a run, with what its worker has seen as far as it has told."""
-    columns = (LEASES.c.partition, LEASES.c.epoch, LEASES.c.holder, LEASES.c.concurrency, LEASES.c.beat)
-    query = sa.select(*columns, LEASES.c.has_ended, *_SEEN).where(LEASES.c.run_id == run_id)
+    columns = (LEASES.c.holder, LEASES.c.concurrency, LEASES.c.beat, LEASES.c.has_ended, LEASES.c.settled)
+    query = sa.select(LEASES.c.partition, LEASES.c.epoch, *columns, *_SEEN).where(LEASES.c.run_id == run_id)
+    found = []
     with state.connect() as connection:
-        return [
-            Granted(Lease(run_id, partition, epoch), holder, concurrency, beat, Seen(*seen), has_ended)
-            for partition, epoch, holder, concurrency, beat, has_ended, *seen in connection.execute(query)
-        ]
+        for partition, epoch, holder, concurrency, beat, has_ended, settled, *seen in connection.execute(query):
+            lease, counts = Lease(run_id, partition, epoch), Counter(json.loads(settled))
+            found.append(Granted(lease, holder, concurrency, beat, counts, Seen(*seen), has_ended))
+    return found
 
 
 def give_more(state: sa.Engine, lease: Lease, concurrency: int) -> None:
@@ -121,12 +133,20 @@ def stop(state: sa.Engine, run_id: str, signal: int | None = None) -> None:
         connection.execute(sa.update(FLEETS).where(FLEETS.c.run_id == run_id).values(told))
 
 
+def stopped(state: sa.Engine, run_id: str) -> tuple[bool, Halt | None]:
+    """Whether no worker of the run takes another row, and the halt of the worker that stopped it, if one did."""
+    with state.connect() as connection:
+        query = sa.select(FLEETS.c.is_stopped, FLEETS.c.halt).where(FLEETS.c.run_id == run_id)
+        is_stopped, halt = connection.execute(query).one()
+    return is_stopped, None if halt is None else Halt(**json.loads(halt))
+
+
 def revoke(state: sa.Engine, lease: Lease) -> str | None:
-    """From now on nothing more is written under this lease. Gives who holds it."""
+    """From now on nothing more is written under this lease. Gives who holds it; None: nobody, or not any more."""
     with _writing(state) as connection:
         connection.execute(sa.update(LEASES).where(*_row(lease)).values(is_revoked=True))
-        holder: str | None = connection.execute(sa.select(LEASES.c.holder).where(*_row(lease))).scalar_one()
-        return holder
+        found = connection.execute(sa.select(LEASES.c.holder, LEASES.c.has_ended).where(*_row(lease))).one()
+    return None if found.has_ended else found.holder
 
 
 def bury(state: sa.Engine, lease: Lease) -> None:
@@ -147,11 +167,11 @@ class Passing:
     def begin(cls, state: sa.Engine, leases: Sequence[Lease]) -> Passing:
         """Revokes the leases."""
         holders = {lease: revoke(state, lease) for lease in leases}
-        return cls(state, holders, time.monotonic())
+        return cls(state, holders, clock())
 
     def is_over(self) -> bool:
         """Whether all have ended. Each that has is buried."""
-        waited = time.monotonic() - self.revoked_at > UNTIL_DEAD_SECONDS
+        waited = clock() - self.revoked_at > UNTIL_DEAD_SECONDS
         for lease, holder in [*self.holders.items()]:
             if waited or holder is None or is_surely_dead(holder):
                 bury(self.state, lease)
@@ -160,17 +180,22 @@ class Passing:
 
 
 def clear(
-    state: sa.Engine, tell: Callable[[str], object], *, account: str | None = None, run_id: str | None = None, beside: bool = True
+    state: sa.Engine,
+    *,
+    account: str | None = None,
+    run_id: str | None = None,
+    beside: bool = True,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> None:
-    """Ends what workers of dead clients still hold, and waits until nothing more can leave: some 30 seconds at most.
+    """Ends what workers of dead clients still hold, and waits until nothing more can leave: half a minute at most.
 
     Call it under the account's lock (None: under every account's): then no living client has a lease there, save of
     runs that take no lock, which are left alone unless `beside`. With `run_id` only that run's are ended.
     """
     passing = Passing.begin(state, _left(state, account, run_id, beside=beside))
     if not passing.is_over():
-        holders = ", ".join(sorted({shown(holder) for holder in passing.holders.values() if holder}))
-        tell(f"a run was cut short, and its workers may still be sending ({holders}): waiting until they can't be, up to {UNTIL_DEAD_SECONDS:.0f} s")
+        who = ", ".join(sorted({shown(holder) for holder in passing.holders.values() if holder}))
+        tell(f"workers of a run that was cut short may still be sending ({who}): up to {UNTIL_DEAD_SECONDS:.0f} s")
     while not passing.is_over():
         time.sleep(_LOOK_SECONDS)
 
@@ -207,10 +232,10 @@ class Worker:
             if self._connection.execute(mine.values(holder=this_process())).rowcount != 1:
                 raise LeaseLostError(f"{self._lease} is not to be had")
 
-    def renew(self, seen: Seen) -> Heard:
-        """Tells what was seen, and hears. Raises LeaseLostError where the lease was revoked."""
+    def renew(self, seen: Seen, settled: Mapping[str, int]) -> Heard:
+        """Tells what was seen and settled, and hears. Raises LeaseLostError where the lease was revoked."""
         with self._begun():
-            self._tell(beat=LEASES.c.beat + 1, **asdict(seen))
+            self._tell(beat=LEASES.c.beat + 1, settled=json.dumps(settled), **asdict(seen))
             asked = (FLEETS.c.is_stopped, FLEETS.c.signal, FLEETS.c.beat)
             fleet = self._connection.execute(sa.select(*asked).where(FLEETS.c.run_id == self._lease.run_id)).one()
             mine = self._connection.execute(sa.select(LEASES.c.concurrency).where(*self._mine)).scalar_one()
@@ -218,19 +243,23 @@ class Worker:
             told = sum((Seen(*values) for values in self._connection.execute(others)), Seen())
         return Heard(told, mine, *fleet)
 
-    def release(self, seen: Seen, *, halts: bool) -> None:
-        """Ends the lease; with `halts` the whole run is to stop. Raises LeaseLostError where it was revoked."""
+    def release(self, seen: Seen, settled: Mapping[str, int]) -> None:
+        """Ends the lease. Raises LeaseLostError where it was revoked."""
         with self._begun():
-            self._tell(has_ended=True, **asdict(seen))
-            if halts:
-                stopped = sa.update(FLEETS).where(FLEETS.c.run_id == self._lease.run_id)
-                self._connection.execute(stopped.values(is_stopped=True))
+            self._tell(has_ended=True, settled=json.dumps(settled), **asdict(seen))
 
-    def halt(self) -> None:
-        """No worker of the run takes another row from now on."""
+    def give_up(self) -> None:
+        """Ends the lease of a turn that has failed. Raises LeaseLostError where it was revoked."""
         with self._begun():
-            stopped = sa.update(FLEETS).where(FLEETS.c.run_id == self._lease.run_id)
-            self._connection.execute(stopped.values(is_stopped=True))
+            self._tell(has_ended=True)
+
+    def halt(self, why: Halt) -> None:
+        """No worker of the run takes another row from now on. The first that says so says why."""
+        fleet = FLEETS.c.run_id == self._lease.run_id
+        with self._begun():
+            self._connection.execute(sa.update(FLEETS).where(fleet).values(is_stopped=True))
+            told = sa.update(FLEETS).where(fleet, FLEETS.c.halt.is_(None))
+            self._connection.execute(told.values(halt=json.dumps(asdict(why))))
 
     def moments(self, line: Line, most: int) -> Moments:
         """The next moments at which calls may leave under the run's rate: as many as are wanted, but few at once."""
@@ -239,9 +268,9 @@ class Worker:
         with self._begun():
             query = sa.select(FLEETS.c.free_at).where(fleet).with_for_update()
             free_at = self._connection.execute(query).scalar_one()
-            asked_at = time.monotonic()
+            asked_at = clock()
             now = self._now()
-            told_at = time.monotonic()
+            told_at = clock()
             first = line.next(free_at, now)
             self._connection.execute(sa.update(FLEETS).where(fleet).values(free_at=first + count / line.rate))
         spaced = [first - now + place / line.rate for place in range(count)]
@@ -250,9 +279,9 @@ class Worker:
     def _now(self) -> float:
         """Seconds on a clock that all workers of the run share."""
         if self._is_sqlite:  # on one machine, where this clock is everybody's
-            return time.monotonic()
-        clock = sa.select(sa.extract("epoch", sa.func.clock_timestamp()))
-        return float(self._connection.execute(clock).scalar_one())
+            return clock()
+        told = sa.select(sa.extract("epoch", sa.func.clock_timestamp()))
+        return float(self._connection.execute(told).scalar_one())
 
     def _tell(self, **values: object) -> None:
         mine = sa.update(LEASES).where(*self._mine, _NOT_REVOKED, _NOT_ENDED)

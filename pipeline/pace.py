@@ -225,7 +225,7 @@ class Watch:
 
         Where the vendor judged no lead at all, the cause of that says more than that errors were too many.
         """
-        if self.halt is _UNREACHABLE and self._connected:  # a call that was under way has had its reply since
+        if self.halt == _UNREACHABLE and self._connected:  # a call that was under way has had its reply since
             return Halt("unreachable", "the vendor took no more connections", 3)
         if self._admitted or (self.halt and self.halt.code != _TOO_MANY_ERRORS):
             return self.halt
@@ -239,11 +239,14 @@ class Watch:
         return Seen(self._verdicts, self._errors, self._unknown, self._connected, self._admitted)
 
     @classmethod
-    def merged(cls, watches: Sequence[Watch], others: Seen) -> Watch:
-        """One watch for what several have seen, and `others` besides. Refused credentials say more than what came first."""
+    def merged(cls, watches: Sequence[Watch], others: Seen, first: Halt | None) -> Watch:
+        """One watch for what several have seen, and `others` besides, where `first` was the first halt.
+
+        Refused credentials say more than what came first.
+        """
         whole = cls(ErrorLimit(None, 1.0), others=others)
         halts = [watch.halt for watch in watches if watch.halt is not None]
-        whole.halt = _CREDENTIALS if _CREDENTIALS in halts else next(iter(halts), None)
+        whole.halt = _CREDENTIALS if _CREDENTIALS in halts else first or next(iter(halts), None)
         whole._connected = others.connected or any(watch._connected for watch in watches)
         whole._admitted = others.admitted or any(watch._admitted for watch in watches)
         whole._credentials = sum(watch._credentials for watch in watches)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline import folder, lock, records, statedb
+from pipeline import folder, leases, lock, records, statedb
 from pipeline.folder import RunFolder
 from pipeline.model import FORGOTTEN, Status, UserError
-from pipeline.statedb import HELD, REQUESTS, RUNS, SENDS
+from pipeline.statedb import FLEETS, HELD, LEASES, REQUESTS, RUNS, SENDS
 
 ROWS_AT_ONCE = 20_000  # removed in one transaction: a run that sends to another account waits no longer than that
 FREE_SHARE = 0.25  # of the database's pages: from here on it is worth writing the rest anew
@@ -89,6 +89,8 @@ def _alone(state: sa.Engine, account: str) -> Iterator[None]:
     """Holds the account, so that none of its runs can go on meanwhile."""
     alone = lock.alone(state, account, "of leads prune") if account else nullcontext()
     with alone:
+        if account:
+            leases.clear(state, account=account)
         yield
 
 
@@ -156,7 +158,7 @@ def _count(state: sa.Engine, run_id: str) -> int:
 
 
 def _remove_rows(state: sa.Engine, run_id: str) -> None:
-    for table in (*_ROWS, RUNS):  # the run itself last: what a crash leaves is found again by it
+    for table in (*_ROWS, LEASES, FLEETS, RUNS):  # the run itself last: what a crash leaves is found again by it
         key = table.primary_key.columns
         some = sa.select(*key).where(table.c.run_id == run_id).limit(ROWS_AT_ONCE)
         removed = ROWS_AT_ONCE

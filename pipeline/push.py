@@ -100,6 +100,7 @@ class Push:
         may_leave = (shared.may_leave,) if shared else ()
         self._sender = Sender(limiter, limits.attempts, watch, Gate(self._window), world, *may_leave)
         self._turnstile = Turnstile()
+        self.was_cut = False  # it ended before its rows did
         self._moved = asyncio.Condition()
         self._under_way = 0
         self._again: deque[Delivery] = deque()
@@ -115,6 +116,7 @@ class Push:
         try:
             await self._finish(workers)
         finally:
+            self.was_cut = self._sender.stop.is_set()
             self._sender.stop.set()  # a worker that is cancelled settles its row, and must not take another
             await _cancel([*workers, *self._doubts])
             await feed.close()

@@ -24,6 +24,7 @@ from pipeline.statedb import HELD, MARKS, MARKS_KEY, REQUESTS, RUNS, SENDS, Ask
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Effect
 
+_ROWS_AT_ONCE = 50_000  # of an answer
 _KEYS_AT_ONCE = 500  # bound values of one query
 # Until when a request of a row may have been under way: of what a run left when it died, only its burial is known.
 _LAST_AT = sa.func.coalesce(SENDS.c.settled_at, SENDS.c.first_sent_at, 0)
@@ -71,16 +72,27 @@ def is_elsewhere(state: sa.Engine, run: RunFolder) -> bool:
     return run.has_sent and run.read_json("manifest.json")["command"] != "check" and not knows(state, run.run_id)
 
 
-def bury(state: sa.Engine, account: str, at: int, *, all_dead: bool = True, run_id: str | None = None) -> int:
+def bury(
+    state: sa.Engine,
+    account: str,
+    at: int,
+    *,
+    all_dead: bool = True,
+    run_id: str | None = None,
+    only: Sequence[int] | None = None,
+) -> int:
     """Gives up on what dead runs left `sending` in this account, and says how many rows that were.
 
     Their claims are free, their keys stay in doubt, and the request that was under way is among their requests.
     Call it under the account's lock: whoever else was sending is dead then, save for searches and calls by hand, which
-    take no lock: they are left alone unless `all_dead`. With `run_id` only that run's rows are buried.
+    take no lock: they are left alone unless `all_dead`. With `run_id` only that run's rows are buried, and `only` these
+    of them, by their order (`seq`), where they are named.
     """
     left = [SENDS.c.account == account, SENDS.c.state == "sending"]
     if run_id is not None:
         left.append(SENDS.c.run_id == run_id)
+    if only is not None:
+        left.append(SENDS.c.seq.in_(only))
     if not all_dead:
         left.append(SENDS.c.run_id.not_in(sa.select(RUNS.c.run_id).where(RUNS.c.goes_beside)))
     with state.begin() as connection:
@@ -95,6 +107,14 @@ def bury(state: sa.Engine, account: str, at: int, *, all_dead: bool = True, run_
             "settled_at": at,
         }
         return connection.execute(sa.update(SENDS).where(*left).values(lost)).rowcount
+
+
+def holders(state: sa.Engine, account: str, phone: str, identifier: str) -> set[str]:
+    """The runs that have a row of this phone or identifier under way; "" is nobody's."""
+    same = sa.or_(sa.and_(SENDS.c.phone != "", SENDS.c.phone == phone), sa.and_(SENDS.c.identifier != "", SENDS.c.identifier == identifier))
+    query = sa.select(SENDS.c.run_id).where(SENDS.c.account == account, SENDS.c.state == "sending", same)
+    with state.connect() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def _same_row(table: sa.Table) -> sa.ColumnElement[bool]:
@@ -175,6 +195,18 @@ def accepted_at(state: sa.Engine, run_id: str, positions: Sequence[int]) -> dict
                 found.setdefault(source, []).append(row)
                 at = next(wanted, None)
     return {source: np.array(rows, dtype=np.int64) for source, rows in found.items()}
+
+
+def keys_of(state: sa.Engine, scope: Scope, *, sending: bool) -> Iterator[pa.Table]:
+    """`seq`, identifier, phone and row key of a run's rows that are under way, or that have an outcome which stays."""
+    columns = (SENDS.c.seq, SENDS.c.identifier, SENDS.c.phone, SENDS.c.row_key)
+    open_ = (Status.UNKNOWN.value, Status.NOT_ATTEMPTED.value)
+    these = SENDS.c.state == "sending" if sending else SENDS.c.status.not_in(open_)
+    query = sa.select(*columns).where(SENDS.c.account == scope.account, SENDS.c.run_id == scope.run_id, these, _OF_A_SOURCE)
+    with state.connect() as connection:
+        found = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
+        for some in found.partitions():
+            yield _arrow(some, columns)
 
 
 def count_ended(state: sa.Engine, run_id: str) -> int:

@@ -35,9 +35,10 @@ from pipeline.checkup import Checkup
 from pipeline.cluster import Cluster
 from pipeline.ending import Ending, Reported
 from pipeline.folder import RunFolder
+from pipeline.fleet import ClusterCrew, Fleet
 from pipeline.job import Job, StepEnd, Summary, World
 from pipeline.model import JournalError, Status
-from pipeline.outgoing import Choice, Outgoing
+from pipeline.outgoing import Choice, Outgoing, Portion
 from pipeline.records import DoNotCall
 from pipeline.sending import Access, Sent
 from pipeline.signals import Signals
@@ -137,6 +138,8 @@ class Line:
         curfew = people.curfew(job.operation, job.mapping.policy, world.now)
         barred = barring(job.operation)
         rows = Outgoing(job, run, self.state, barred, left, choice, as_of, may_resend, curfew=curfew)
+        if self.workers is not None:
+            rows = replace(rows, portion=Portion(min(self.workers.workers, job.settings.concurrency)))
         tally = rows.tally()
         steps = after.steps(rows, barring, world.now)
         contacts = sum(step.contacts for step in steps)
@@ -147,7 +150,8 @@ class Line:
         notes = [*suppressed.told(), *tally.notes(), *(curfew.notes(tally.waiting) if curfew else ())]
         notes += settings.warnings(job.settings, job.operation.vendor)
         world.progress.sending(tally.to_send, job.target, notes)
-        sent = sending.send(rows, world, self.heard, self.access)
+        divided = Fleet(ClusterCrew(self.workers), world, rows, tally) if self.workers is not None else None
+        sent = sending.send(rows, world, self.heard, self.access, divided)
         told = Ending(Status.NOT_ATTEMPTED, self.state, sent, notes=notes)
         reported = ending.write_report(run, told)
         ends, number = self._follow(steps, sent, reported)

@@ -104,6 +104,9 @@ class _Silent:
     def sending(self, rows: int, target: str, notes: Sequence[str]) -> None:
         pass
 
+    def waiting(self, why: str) -> None:
+        pass
+
     def verifying(self, rows: int) -> None:
         pass
 
@@ -134,6 +137,9 @@ class _Bar:
         for line in (f"sending {rows:,} rows to {target}", *notes):
             self._progress.console.print(line, highlight=False, markup=False)
         self._progress.reset(self._task, total=rows, description="sending")
+
+    def waiting(self, why: str) -> None:
+        self._progress.console.print(f"waiting: {why}", highlight=False, markup=False)
 
     def verifying(self, rows: int) -> None:
         self._progress.update(self._task, description=f"reading {rows:,} back")
@@ -169,6 +175,9 @@ class _Lines:
         read = f" of {self._read:,}" if self._read else ""
         for line in (f"sending {rows:,}{read} rows to {target}", *notes):
             self._print(line)
+
+    def waiting(self, why: str) -> None:
+        self._print(f"waiting: {why}")
 
     def verifying(self, rows: int) -> None:
         self._print(f"reading {rows:,} rows back")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import httpx
 
-from pipeline import doubt, journal, people, push, records, retries, settings
+from pipeline import doubt, journal, people, records, retries, settings
 from pipeline.composed import Steps
 from pipeline.delivery import Endpoint, micros
 from pipeline.delivery import World as SendingWorld
@@ -19,7 +20,7 @@ from pipeline.journal import Marking
 from pipeline.model import Status
 from pipeline.outgoing import Choice, Outgoing
 from pipeline.pace import ErrorLimit, Halt, Watch
-from pipeline.push import Pushed
+from pipeline.push import Deliveries, Limits, Push, Pushed, Shared, plainly
 from pipeline.readback import Finding, Sample
 from pipeline.signals import Signals
 from pipeline.verify import ReadBack
@@ -51,16 +52,29 @@ class Sent:
     read_back: Mapping[str, int] = field(default_factory=dict)
 
 
-def send(rows: Outgoing, world: World, heard: Signals, access: Access) -> Sent:
-    """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns."""
+class Divided(Protocol):
+    """Sends rows by several workers, which this process leads from a thread."""
+
+    def run(self, rows: Outgoing) -> Pushed:
+        """Sends the rows; every outcome is in the journal when this returns."""
+
+    def interrupt(self, number: int) -> None:
+        """Someone asked the run to end, by this signal."""
+
+
+def send(rows: Outgoing, world: World, heard: Signals, access: Access, divided: Divided | None = None) -> Sent:
+    """Sends what is to be sent, under the job's limits; every outcome is in the journal when this returns.
+
+    Where the rows are `divided`, this process sends only the canary, and what is read back.
+    """
     scope = journal.Scope(rows.run.run_id, rows.job.scope, rows.job.operation.name)
     records.begin_run(rows.state, scope, micros(world.now()), as_of=rows.as_of, goes_beside=rows.job.goes_beside)
     rows.run.log("sending", target=settings.url(rows.job.settings, rows.job.operation))
 
     async def sending() -> Sent:
-        with journal.open_journal(rows.state, scope, _marking(rows)) as written:
+        with journal.open_journal(rows.state, scope, marking(rows)) as written:
             async with access.transport:
-                return await _Passes(rows, world, heard, access, written).run()
+                return await _Passes(rows, world, heard, access, written, divided=divided).run()
 
     with asyncio.Runner(loop_factory=world.new_loop) as runner:
         sent = runner.run(sending())
@@ -77,7 +91,7 @@ def send_step(row: Outgoing, world: World, heard: Signals, access: Access) -> in
     row.run.log("step", target=settings.url(row.job.settings, row.job.operation))
 
     async def sending() -> Pushed:
-        with journal.open_journal(row.state, scope, _marking(row)) as written:
+        with journal.open_journal(row.state, scope, marking(row)) as written:
             async with access.transport:
                 return await _Passes(row, world, heard, access, written, settled=lambda _: None).row()
 
@@ -85,7 +99,7 @@ def send_step(row: Outgoing, world: World, heard: Signals, access: Access) -> in
         return runner.run(sending()).signal
 
 
-def _marking(rows: Outgoing) -> Marking | None:
+def marking(rows: Outgoing) -> Marking | None:
     """Whether what the rows do to the vendor's list of who must not be called holds for us as well."""
     operation = rows.job.operation
     if not (operation.protects_people or operation.frees_people):
@@ -105,8 +119,10 @@ class _Passes:
         written: journal.Journal,
         *,
         settled: Callable[[Status], None] | None = None,
+        divided: Divided | None = None,
     ) -> None:
-        self._rows, self._outer, self._heard, self._access, self._journal = rows, world, heard, access, written
+        self._divided, self._wiring = divided, Wiring(rows.job, access)
+        self._rows, self._outer, self._heard, self._journal = rows, world, heard, written
         self._world = SendingWorld(world.now, world.rng, settled or world.progress.settled)
         self._watch = Watch(ErrorLimit.parse(rows.job.settings.max_errors))
         self._read_back: dict[str, int] = {}
@@ -120,7 +136,7 @@ class _Passes:
                 return ended
             left = None if rows.limit is None else rows.limit - first
             rows = replace(rows, choice=Choice.OPEN, limit=left)
-        pushed = await self._push(rows)
+        pushed = await (self._push(rows) if self._divided is None else self._push_divided(self._divided, rows))
         if rows.job.verify is not None and not (pushed.halt or pushed.signal):
             pushed = replace(pushed, signal=await self._verify(rows.job.verify))
         return Sent(pushed.halt, pushed.signal, self._read_back)
@@ -147,38 +163,25 @@ class _Passes:
         return Sent(Halt("canary", f"the canary's rows, read back: {words}", 3), number, self._read_back)
 
     async def _push(self, rows: Outgoing) -> Pushed:
-        job = self._rows.job
-        search = self._search()
-        pushing = push.Push(
-            replace(self._endpoint(job.operation, retries.follows(job.operation, *_duplicates(job))), bars=rows.bar),
-            search if job.lookup else None,
-            self._journal,
-            limits=_limits(job),
-            watch=self._watch,
-            world=self._world,
-            deliveries=self._deliveries(),
-        )
+        pushing = self._wiring.push(rows, self._journal, self._watch, self._world)
         return await self._heeding(pushing.interrupt, pushing.run(rows.batches()))
 
-    def _deliveries(self) -> push.Deliveries:
-        """How a row goes out: its payload as it is, or in the steps of which the operation is composed."""
-        job = self._rows.job
-        parts = job.operation.composed
-        if parts is None:
-            return push.plainly
-        search, update = (self._endpoint(step) for step in (parts.search, parts.update))
-        return Steps(job.operation, parts, search, update, job.update_all).deliver
+    async def _push_divided(self, divided: Divided, rows: Outgoing) -> Pushed:
+        try:
+            return await self._heeding(divided.interrupt, asyncio.to_thread(divided.run, rows))
+        except asyncio.CancelledError:  # the journal is lost, and perhaps the account: the thread is waited for
+            divided.interrupt(signal.SIGTERM)
+            raise
 
     async def _verify(self, sample: Sample) -> int | None:
         """Reads a sample of the accepted rows back; the signal that stopped it, if one did."""
-        search = self._search()
+        search = self._wiring.search
         assert search is not None  # `people` has refused such a job
         job, state, run_id = self._rows.job, self._rows.state, self._rows.run.run_id
         positions = sample.choose(records.count_accepted(state, run_id), self._world.rng)
         chosen = records.accepted_at(state, run_id, positions)
         self._outer.progress.verifying(len(positions))
-        leads = self._endpoint(job.operation, retries.follows(job.operation, *_duplicates(job)))
-        reading = ReadBack(leads, search, self._journal, _limits(job), self._world)
+        reading = ReadBack(self._wiring.leads, search, self._journal, _limits(job), self._world)
         found = await self._heeding(reading.interrupt, reading.run(self._rows.payloads(chosen)))
         found[Finding.UNCLEAR] += len(positions) - found.total()  # what it did not come to
         self._read_back |= {finding.value: found[finding] for finding in Finding if found[finding]}
@@ -213,19 +216,62 @@ class _Passes:
             await asyncio.sleep(LOOK_SECONDS)
             await self._journal.look()
 
-    def _search(self) -> Endpoint | None:
-        found = self._rows.job.operation.lookup
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a job's rows go out over: their operation, the search that settles doubts, the steps of a composed one."""
+
+    job: Job
+    access: Access
+
+    def push(
+        self,
+        rows: Outgoing,
+        written: journal.Journal,
+        watch: Watch,
+        world: SendingWorld,
+        shared: Shared | None = None,
+    ) -> Push:
+        """A push of the job's rows, under its limits; `shared` where it is one of several."""
+        return Push(
+            replace(self.leads, bars=rows.bar),
+            self.search if self.job.lookup else None,
+            written,
+            limits=_limits(self.job),
+            watch=watch,
+            world=world,
+            deliveries=self._deliveries(),
+            shared=shared,
+        )
+
+    @property
+    def leads(self) -> Endpoint:
+        """The rows' own operation."""
+        return self._endpoint(self.job.operation, retries.follows(self.job.operation, *_duplicates(self.job)))
+
+    @property
+    def search(self) -> Endpoint | None:
+        """The search that tells what became of a row, where there is one."""
+        found = self.job.operation.lookup
         return None if found is None else self._endpoint(found)
 
+    def _deliveries(self) -> Deliveries:
+        """How a row goes out: its payload as it is, or in the steps of which the operation is composed."""
+        parts = self.job.operation.composed
+        if parts is None:
+            return plainly
+        search, update = (self._endpoint(step) for step in (parts.search, parts.update))
+        return Steps(self.job.operation, parts, search, update, self.job.update_all).deliver
+
     def _endpoint(self, operation: Operation, follows: retries.Follows | None = None) -> Endpoint:
-        job = self._rows.job
+        given = self.job.settings
         wire = Wire(
-            url=settings.url(job.settings, operation),
-            credentials=self._access.credentials,
-            secrets=settings.secrets_in(self._access.credentials, operation.vendor),
-            transport=self._access.transport,
-            timeout_seconds=max(job.settings.timeout, operation.timeout_seconds or 0),
-            method=settings.method(job.settings, operation.vendor),
+            url=settings.url(given, operation),
+            credentials=self.access.credentials,
+            secrets=settings.secrets_in(self.access.credentials, operation.vendor),
+            transport=self.access.transport,
+            timeout_seconds=max(given.timeout, operation.timeout_seconds or 0),
+            method=settings.method(given, operation.vendor),
             longest=_longest(operation),
         )
         return Endpoint.of(operation, wire) if follows is None else Endpoint(operation, wire, follows)
@@ -241,7 +287,7 @@ def _duplicates(job: Job) -> tuple[retries.Duplicates, bool | None]:
     return people.duplicates(job.operation, job.mapping), job.mapping.policy.resend_unfound
 
 
-def _limits(job: Job) -> push.Limits:
+def _limits(job: Job) -> Limits:
     given = job.settings
     settle = doubt.default_settle_seconds(given.timeout) if given.settle is None else given.settle
-    return push.Limits(given.rate, given.concurrency, given.attempts, given.drain, settle_seconds=settle)
+    return Limits(given.rate, given.concurrency, given.attempts, given.drain, settle_seconds=settle)

@@ -189,6 +189,16 @@ def kept(settings: Settings) -> dict[str, str]:
     return found | {"state": _kept_state(settings.state), "runs": str(settings.runs.absolute())}
 
 
+def of_task(kept: Mapping[str, str]) -> Settings:
+    """The settings that another process was given, as `kept` gave them, with the secrets of this one's environment."""
+    here = _from_environment()
+    secrets = {name: value for name, (_, value) in here.items() if name in SECRETS}
+    own = here.get("state", ("", ""))[1]
+    state = own if own and _kept_state(own) == kept["state"] else kept["state"]  # a password is in neither
+    unset = {name: None for name, field in Settings.model_fields.items() if field.default is None}
+    return Settings(**{**unset, **kept, **secrets, "state": state})
+
+
 def journal(settings: Settings, kept_state: str, flag: str | None) -> str:
     """The URL of a run's state database: the flag's; else the run's own, with the password that is set for it now."""
     if flag is not None:

@@ -25,6 +25,7 @@ from pipeline import (
     earlier,
     fetch,
     folder,
+    leases,
     lock,
     mapping,
     records,
@@ -171,10 +172,12 @@ def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator
     """
     if job.goes_beside:
         with lock.beside(state, job.scope):
+            leases.clear(state, run_id=run.run_id, tell=world.progress.waiting)
             yield state
         return
     with lock.held(state, job.scope, run.run_id) as own:
         with lock.nobody_beside(state, job.scope) as alone:
+            leases.clear(state, account=job.scope, beside=alone, tell=world.progress.waiting)
             records.bury(state, job.scope, micros(world.now()), all_dead=alone)
         yield own
 

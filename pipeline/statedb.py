@@ -130,6 +130,7 @@ FLEETS = sa.Table(
     sa.Column("beat", sa.BigInteger, nullable=False),  # grows as long as the client lives
     sa.Column("is_stopped", sa.Boolean, nullable=False),  # nobody takes another row
     sa.Column("signal", sa.Integer),  # that the client got
+    sa.Column("halt", sa.Text),  # JSON: why a worker has stopped the run
     sa.Column("free_at", sa.Float, nullable=False),  # the next free moment under the run's rate, in seconds
 )
 # Which worker sends a partition of a run. A worker writes only under the epoch that it took, once; the next epoch is
@@ -143,6 +144,7 @@ LEASES = sa.Table(
     sa.Column("holder", sa.Text),  # None: nobody has taken it yet
     sa.Column("concurrency", sa.Integer, nullable=False),  # its share of the run's
     sa.Column("beat", sa.BigInteger, nullable=False),  # grows with each renewal
+    sa.Column("settled", sa.Text, nullable=False),  # JSON: rows by status
     sa.Column("verdicts", sa.BigInteger, nullable=False),
     sa.Column("errors", sa.BigInteger, nullable=False),
     sa.Column("unknown", sa.BigInteger, nullable=False),

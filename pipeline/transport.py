@@ -66,7 +66,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
         max_reply_bytes: int = MAX_REPLY_BYTES,
         ssl_context: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
+        may_leave: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._may_leave = may_leave
         self._slots = asyncio.Semaphore(connections)
         self._keepalive_seconds = keepalive_seconds
         self._max_reply_bytes = max_reply_bytes
@@ -82,12 +84,18 @@ class PooledTransport(httpx.AsyncBaseTransport):
         try:
             origin = _origin(request.url)
             connection = self._kept(origin) or await self._connect(origin, limits.get("connect"))
+            if not self._may_leave():  # it may have taken long to connect
+                self._keep(origin, connection)
+                raise httpx.ConnectError("too late: somebody else may be sending this by now")
             reply = await connection.exchange(encoded, limits.get("read"))
-            if connection.is_free:
-                self._free[origin].append(connection)
+            self._keep(origin, connection)
         finally:
             self._slots.release()
         return _response(reply, self._max_reply_bytes)
+
+    def _keep(self, origin: _Origin, connection: Connection) -> None:
+        if connection.is_free:
+            self._free[origin].append(connection)
 
     async def aclose(self) -> None:
         """Closes all connections."""

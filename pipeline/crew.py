@@ -1,0 +1,281 @@
+"""A worker's part of a run: it sends the rows of one partition, under a lease, as a single process sends all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import sqlalchemy as sa
+
+from pipeline import journal, kept, leases, outgoing, people, records, sending, settings, statedb
+from pipeline.delivery import World as SendingWorld
+from pipeline.delivery import utc_now
+from pipeline.folder import RunFolder
+from pipeline.job import Job
+from pipeline.kept import Given
+from pipeline.leases import Heard, Lease
+from pipeline.model import JournalError, Payload, Status, UserError
+from pipeline.outgoing import Choice, Outgoing, Portion
+from pipeline.pace import ErrorLimit, Line, Watch
+from pipeline.push import Claim, Push, Shared
+from pipeline.sending import Access, Wiring
+from pipeline.transport import PooledTransport, new_loop
+from pipeline.writer import LeaseLostError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker is told: paths and numbers, nothing of a list and no secret. It reads the rest for itself."""
+
+    run: Path
+    settings: dict[str, str]  # as `settings.kept` gives them
+    lease: Lease
+    partitions: int
+    limit: int | None
+    choice: Choice
+    as_of: int | None
+    may_resend: bool
+    suppressed: Path  # the numbers that must not be contacted, as the client has read them
+    version: str = field(default_factory=partial(version, "dialedin-leads"))
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a worker's turn at a partition ended. `was_lost`: somebody else has it, and what was under way is in doubt."""
+
+    watch: Watch
+    signal: int | None = None
+    is_done: bool = False  # nothing of the partition is left
+    was_lost: bool = False
+
+
+def _pooled(connections: int, may_leave: Callable[[], bool]) -> httpx.AsyncBaseTransport:
+    return PooledTransport(connections=connections, may_leave=may_leave)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a worker takes from outside, as `job.World` is for a whole run."""
+
+    transport: Callable[[int, Callable[[], bool]], httpx.AsyncBaseTransport] = _pooled
+    now: Callable[[], datetime] = utc_now
+    rng: random.Random = field(default_factory=random.Random)
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = new_loop
+
+
+def send_partition(task: Task, outside: Outside | None = None) -> End:
+    """Sends what is left of a partition; every outcome is in the journal when this returns.
+
+    A lease is taken once: where Dask runs a task again, it sends nothing. Raises UserError where this worker can't
+    send, and JournalError where nothing can be recorded.
+    """
+    if task.version != (own := version("dialedin-leads")):
+        raise UserError(f"a worker has dialedin-leads {own}, and the run {task.version}: install the same everywhere")
+    outside = outside or Outside()
+    run = RunFolder(task.run)
+    job = kept.job(run, Given(settings.of_task(task.settings)))
+    watch = Watch(ErrorLimit.parse(job.settings.max_errors))
+    credentials = settings.credentials(job.settings, job.operation.vendor)
+    state = statedb.engine(job.settings.state)
+    try:
+        with _taken(state, task.lease) as held, records.do_not_call(state, job.scope) as listed:
+            barred = outgoing.barred(state, listed, np.load(task.suppressed), job.operation)
+            rows = _rows(task, job, run, state, barred, outside)
+            return _Turn(rows, task, held, watch, outside, credentials).run()
+    except LeaseLostError:
+        return End(watch, was_lost=True)
+    except (sa.exc.DBAPIError, statedb.driver_error(state)) as error:
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise JournalError(f"the state database can't be used: {reason}") from None
+
+
+def _rows(
+    task: Task, job: Job, run: RunFolder, state: sa.Engine, barred: people.Barred, outside: Outside
+) -> Outgoing:
+    curfew = people.curfew(job.operation, job.mapping.policy, outside.now)
+    portion = Portion(task.partitions, task.lease.partition)
+    whole = Outgoing(job, run, state, barred, task.limit, task.choice, task.as_of, task.may_resend, curfew=curfew)
+    return replace(whole, portion=portion)
+
+
+@contextmanager
+def _taken(state: sa.Engine, lease: Lease) -> Iterator[leases.Worker]:
+    """The lease, from when it is taken until it has ended, whatever happened meanwhile."""
+    with leases.working(state, lease) as held:
+        held.take()
+        try:
+            yield held
+        except BaseException:
+            with suppress(LeaseLostError, sa.exc.DBAPIError):  # why it failed is told, and the client would wait
+                held.give_up()
+            raise
+
+
+class _Turn:
+    """One turn: the push, and beside it the lease, which one thread keeps."""
+
+    def __init__(
+        self,
+        rows: Outgoing,
+        task: Task,
+        held: leases.Worker,
+        watch: Watch,
+        outside: Outside,
+        credentials: dict[str, str],
+    ) -> None:
+        self._rows, self._task, self._held, self._watch, self._outside = rows, task, held, watch, outside
+        self._settled: Counter[str] = Counter()
+        self._good_until = 0.0
+        self._client = (-1, 0.0)  # its last beat, and when that was new
+        self._signal: int | None = None
+        self._told_halt = False
+        self._access = Access(credentials, outside.transport(rows.job.settings.concurrency, self._may_leave))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
+
+    def run(self) -> End:
+        """The whole turn. Raises LeaseLostError where somebody else has the partition."""
+        with self._thread, asyncio.Runner(loop_factory=self._outside.new_loop) as runner:
+            return runner.run(self._run())
+
+    async def _run(self) -> End:
+        rows = self._rows
+        scope = journal.Scope(rows.run.run_id, rows.job.scope, rows.job.operation.name)
+        heard = await self._renewed()
+        is_done = False
+        if not heard.is_stopped:
+            with journal.open_journal(rows.state, scope, sending.marking(rows), self._task.lease) as written:
+                async with self._access.transport:
+                    push = self._push(written, heard)
+                    await self._keeping(push)
+            is_done = not push.was_cut
+            await self._tell_halt()
+        await self._in_thread(self._held.release, self._watch.seen, self._settled)
+        return End(self._watch, self._signal, is_done)
+
+    def _push(self, written: journal.Journal, heard: Heard) -> Push:
+        rows, rate = self._rows, self._rows.job.settings.rate
+        limiter = _Paced(self, Line.of(rate, self._task.partitions)) if rate else None
+        claim = partial(claimed, rows.state, rows.job.scope, rows.run.run_id)
+        shared = Shared(limiter, heard.concurrency, self._may_leave, claim)
+        world = SendingWorld(self._outside.now, self._outside.rng, self._count)
+        return Wiring(rows.job, self._access).push(rows, written, self._watch, world, shared)
+
+    async def _keeping(self, push: Push) -> None:
+        """Pushes, and renews the lease meanwhile. Raises what either raises."""
+        pushing = asyncio.create_task(push.run(self._rows.batches()))
+        keeping = asyncio.create_task(self._keep(push))
+        try:
+            await asyncio.wait({pushing, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()
+            await pushing
+        finally:
+            for task in (pushing, keeping):
+                task.cancel()
+            await asyncio.gather(pushing, keeping, return_exceptions=True)
+
+    async def _keep(self, push: Push) -> None:
+        """Renews the lease, and does what its run's client and the other workers ask for."""
+        while True:
+            heard = await self._renewed()
+            push.grow(heard.concurrency)
+            await self._tell_halt()
+            number = heard.signal or (_CLIENT_IS_GONE if self._client_is_gone(heard.beat) else None)
+            if number is not None and self._signal is None:
+                self._signal = number
+                push.interrupt(number)
+            elif heard.is_stopped:
+                push.stop()
+            await asyncio.sleep(leases.RENEW_SECONDS)
+
+    async def _tell_halt(self) -> None:
+        """What halts this worker halts the run."""
+        if self._watch.halt is not None and not self._told_halt:
+            await self._in_thread(self._held.halt, self._watch.halt)
+            self._told_halt = True
+
+    async def _renewed(self) -> Heard:
+        asked_at = leases.clock()
+        heard = await self._in_thread(self._held.renew, self._watch.seen, Counter(self._settled))
+        self._good_until = asked_at + leases.TTL_SECONDS
+        self._watch.others = heard.others
+        return heard
+
+    def _may_leave(self) -> bool:
+        return leases.clock() < self._good_until
+
+    def _client_is_gone(self, beat: int) -> bool:
+        if beat != self._client[0]:
+            self._client = beat, leases.clock()
+        return leases.clock() - self._client[1] > leases.TTL_SECONDS
+
+    async def moments(self, line: Line, most: int) -> leases.Moments:
+        """When the next calls may leave."""
+        return await self._in_thread(self._held.moments, line, most)
+
+    async def _in_thread(self, work: Callable[..., _T], *given: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *given))
+
+    def _count(self, status: Status) -> None:
+        self._settled[status.value] += 1
+
+
+_CLIENT_IS_GONE = 15  # as SIGTERM: rows under way may end
+
+
+_WAKING_SECONDS = 0.02  # a moment is not missed, however long it took to be told of it, if it is used so soon
+
+
+class _Paced:
+    """The limiter of a rate that several workers share: calls leave in order, each at its moment."""
+
+    def __init__(self, turn: _Turn, line: Line) -> None:
+        self._turn, self._line = turn, line
+        self._next = asyncio.Lock()
+        self._waiting = 0
+        self._moments: deque[tuple[float, float]] = deque()
+
+    def has_capacity(self) -> bool:
+        """Never known before it is asked for."""
+        return False
+
+    async def acquire(self) -> None:
+        """Waits for the moment of the next call."""
+        self._waiting += 1
+        try:
+            async with self._next:
+                while not await self._reached():
+                    pass
+        finally:
+            self._waiting -= 1
+
+    async def _reached(self) -> bool:
+        """Waits for the next moment; False where it was missed."""
+        if not self._moments:
+            self._moments.extend((await self._turn.moments(self._line, self._waiting)).pairs)
+        begins, ends = self._moments.popleft()
+        while (early := begins - leases.clock()) > 0:
+            await asyncio.sleep(early)
+        return leases.clock() < max(ends, begins + _WAKING_SECONDS)
+
+
+def claimed(state: sa.Engine, account: str, run_id: str, payload: Payload) -> Claim:
+    """Whose row is under way with a payload's phone or identifier."""
+    holders = records.holders(state, account, payload.phone, payload.identifier)
+    if not holders:
+        return Claim.NOBODYS
+    return Claim.OURS if holders == {run_id} else Claim.OTHERS
