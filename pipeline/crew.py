@@ -120,7 +120,7 @@ def _taken(state: sa.Engine, lease: Lease) -> Iterator[leases.Worker]:
         try:
             yield held
         except BaseException:
-            with suppress(LeaseLostError, sa.exc.DBAPIError):  # why it failed is told, and the client would wait
+            with suppress(sa.exc.DBAPIError):  # why it failed is told, and the client would wait
                 held.give_up()
             raise
 

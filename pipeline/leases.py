@@ -173,10 +173,15 @@ class Passing:
         """Whether all have ended. Each that has is buried."""
         waited = clock() - self.revoked_at > UNTIL_DEAD_SECONDS
         for lease, holder in [*self.holders.items()]:
-            if waited or holder is None or is_surely_dead(holder):
+            if waited or holder is None or is_surely_dead(holder) or _has_ended(self.state, lease):
                 bury(self.state, lease)
                 del self.holders[lease]
         return not self.holders
+
+
+def _has_ended(state: sa.Engine, lease: Lease) -> bool:
+    with state.connect() as connection:
+        return bool(connection.execute(sa.select(LEASES.c.has_ended).where(*_row(lease))).scalar_one())
 
 
 def clear(
@@ -249,9 +254,9 @@ class Worker:
             self._tell(has_ended=True, settled=json.dumps(settled), **asdict(seen))
 
     def give_up(self) -> None:
-        """Ends the lease of a turn that has failed. Raises LeaseLostError where it was revoked."""
+        """Ends the lease of a turn that has failed, or whose lease was revoked meanwhile: nothing more leaves here."""
         with self._begun():
-            self._tell(has_ended=True)
+            self._connection.execute(sa.update(LEASES).where(*self._mine).values(has_ended=True))
 
     def halt(self, why: Halt) -> None:
         """No worker of the run takes another row from now on. The first that says so says why."""
