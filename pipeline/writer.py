@@ -152,7 +152,9 @@ _POSTGRES = {
 }
 # SQLSTATEs after which nothing was committed, and the same group may be: others were in the way.
 _OTHERS = frozenset({"40001", "40P01", "23505"})
-_TRIES = 5
+_GROUPS = 0x67726F757073  # the advisory lock that a group shares with others, until one of them is in its way
+_BESIDE_OTHERS = f"SELECT pg_advisory_xact_lock_shared({_GROUPS})"
+_ALONE = f"SELECT pg_advisory_xact_lock({_GROUPS})"
 
 
 class PostgresWriter:
@@ -164,19 +166,23 @@ class PostgresWriter:
         self._session, self._cursor = session, partial(cursor, session)  # numbers its values, and reads no text for it
 
     def commit(self, group: Sequence[Write]) -> list[bool]:
-        """As `Writer.commit`. What others were in the way of is tried again; nothing of it was committed then."""
-        for left in reversed(range(_TRIES)):
-            try:
-                return self._committed(group)
-            except self._session.DatabaseError as error:
-                self._give_up()
-                if error.sqlstate not in _OTHERS or not left:
-                    raise
-        raise AssertionError("it was tried")
+        """As `Writer.commit`. Where others were in the way, nothing of the group is committed: it goes again, alone."""
+        try:
+            return self._committed(group, _BESIDE_OTHERS)
+        except self._session.DatabaseError as error:
+            self._give_up()
+            if error.sqlstate not in _OTHERS:
+                raise
+        try:
+            return self._committed(group, _ALONE)
+        except self._session.DatabaseError:
+            self._give_up()
+            raise
 
-    def _committed(self, group: Sequence[Write]) -> list[bool]:
+    def _committed(self, group: Sequence[Write], turn: str) -> list[bool]:
         with self._session.pipeline():
             self._session.execute("BEGIN")
+            self._session.execute(turn)
             cursors = [self._cursor().execute(_POSTGRES[write.statement], write.values) for write in group]
             end = self._session.execute("COMMIT")
         if end.statusmessage != "COMMIT":
