@@ -112,6 +112,15 @@ class Journal:
         place = (self._scope.run_id, held.source, held.row)
         return self._submit(Statement.HOLD, (*place, held.status, held.code, held.message, at))
 
+    @property
+    def may_be_lost(self) -> bool:
+        """Whether it can be lost without a word while nothing is written: `look` tells."""
+        return self._writer.may_be_lost
+
+    def look(self) -> asyncio.Future[bool]:
+        """Resolves once it is known that the journal can be written, and is this run's still."""
+        return self._submit(Statement.LOOK, ())
+
     def close(self) -> None:
         """Ends the writing thread after what is queued."""
         self._queue.put(None)
@@ -166,7 +175,10 @@ def _answer(waiting: Sequence[tuple[asyncio.Future[bool], bool]], broken: Except
         if broken is None:
             future.set_result(written)
         else:
-            future.set_exception(JournalError(f"the journal can't be written: {broken}"))
+            said = str(broken).partition("\n")[
+                0
+            ]  # a server's details quote the row: its phone, and what was said of it
+            future.set_exception(JournalError(f"the journal can't be written: {said}"))
 
 
 @contextlib.contextmanager
