@@ -81,7 +81,7 @@ def _begins(rows: int) -> str:
     """`Statement.BEGIN` of so many rows. OR FAIL: its caller rolls back, so SQLite keeps no journal of its own."""
     head, _, tail = _SQLITE[Statement.BEGIN].partition(" VALUES ")
     row, _, conflict = tail.partition(" ON CONFLICT")
-    return f"{head.replace('INSERT', 'INSERT OR FAIL')} VALUES {', '.join([row] * rows)} ON CONFLICT{conflict}"
+    return f"{head.replace('INSERT', 'INSERT OR FAIL')} VALUES {', '.join([row] * rows)} ON CONFLICT{conflict}"  # noqa: S608 marks alone
 
 
 @lru_cache(maxsize=_ROWS_AT_ONCE)
@@ -92,7 +92,8 @@ def _settlements(rows: int) -> str:
         "UPDATE OR FAIL sends SET state='settled', status=column1, code=column2, message=column3, attempts=column4,"
         " http_status=column5, reply=column6, result=column7, lead_id=column8, settled_at=column9, latency_ms=column10,"
         " first_sent_at=iif(column11, first_sent_at, NULL), reconciled=column12"
-        f" FROM (VALUES {values}) WHERE run_id=column13 AND source=column14 AND row=column15"
+        f" FROM (VALUES {values})"
+        " WHERE run_id=column13 AND source=column14 AND row=column15"  # noqa: S608 marks alone
     )
 
 
