@@ -87,14 +87,12 @@ def _begins(rows: int) -> str:
 @lru_cache(maxsize=_ROWS_AT_ONCE)
 def _settlements(rows: int) -> str:
     """`Statement.SETTLE` of so many rows."""
+    said = "status=column1, code=column2, message=column3, attempts=column4, http_status=column5, reply=column6,"
+    said += " result=column7, lead_id=column8, settled_at=column9, latency_ms=column10,"
+    said += " first_sent_at=iif(column11, first_sent_at, NULL), reconciled=column12"
     values = ", ".join(["(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"] * rows)
-    return (
-        "UPDATE OR FAIL sends SET state='settled', status=column1, code=column2, message=column3, attempts=column4,"
-        " http_status=column5, reply=column6, result=column7, lead_id=column8, settled_at=column9, latency_ms=column10,"
-        " first_sent_at=iif(column11, first_sent_at, NULL), reconciled=column12"
-        f" FROM (VALUES {values})"
-        " WHERE run_id=column13 AND source=column14 AND row=column15"  # noqa: S608 marks alone
-    )
+    here = "run_id=column13 AND source=column14 AND row=column15"
+    return f"UPDATE OR FAIL sends SET state='settled', {said} FROM (VALUES {values}) WHERE {here}"  # noqa: S608 marks alone
 
 
 _AT_ONCE = {Statement.SETTLE: _settlements, Statement.BEGIN: _begins}  # in this order
