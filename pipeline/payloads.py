@@ -131,10 +131,15 @@ def key_identities(keys: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 def _as_numbers(texts: pa.Array) -> npt.NDArray[np.int64]:
-    digits = pc.fill_null(pc.match_substring_regex(texts, r"^[1-9][0-9]{0,16}$"), False)
-    if pc.all(digits).as_py():
+    if pc.all(_are_numbers(texts)).as_py():
         return np.asarray(texts.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
     return np.array([_as_number(text) for text in texts.to_pylist()], dtype=np.int64)
+
+
+def _are_numbers(texts: pa.Array) -> pa.BooleanArray:
+    """Where a text is one to seventeen digits, the first of them not 0."""
+    digits = pc.and_(pc.ascii_is_decimal(texts), pc.invert(pc.starts_with(texts, "0")))
+    return pc.and_(digits, pc.less_equal(pc.binary_length(texts), 17))
 
 
 def _as_number(text: str) -> int:
@@ -300,10 +305,14 @@ class Repeats:
         """The occurrence of each, counted from 1 over all chunks so far, this one included."""
         within = pd.Series(identities).groupby(identities).cumcount().to_numpy(dtype=np.int64)
         occurrence = np.where(identities == 0, 1, self.before(identities) + within + 1)
+        self.note(identities, places)
+        return occurrence
+
+    def note(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> None:
+        """Takes them in, where nobody asks how often each has come."""
         self._runs.append(_sorted(identities, places))
         while len(self._runs) > 1 and len(self._runs[-2].places) <= 2 * len(self._runs[-1].places):
             self._runs[-2:] = [_merged(self._runs[-2:])]
-        return occurrence
 
     def first(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The first place of each; -1 where it was not seen."""
