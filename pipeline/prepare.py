@@ -90,10 +90,11 @@ class Preparer:
         """
         mode = self.validator.plan.policy.duplicates_in_file
         found, places = identities(self.validator, checked), self._places(checked)
-        occurrence = self.seen.add(found, places)
         if mode == "keep":
-            again = np.zeros(len(found), dtype=np.bool_)
-        elif self.totals is None:
+            self.seen.note(found, places)
+            return np.zeros(0, dtype=np.int64), []
+        occurrence = self.seen.add(found, places)
+        if self.totals is None:
             again = occurrence > 1
         else:
             total = self.totals.before(found)
@@ -211,7 +212,7 @@ def totals(
     for chunk in chunks:
         checked = validator.check(mapped.apply(validator.plan, chunk.frame))
         rows = chunk.frame.index.to_numpy(dtype=np.int64)[checked.valid]
-        found.add(identities(validator, checked), places_of(number, rows))
+        found.note(identities(validator, checked), places_of(number, rows))
     return found
 
 
