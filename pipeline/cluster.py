@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.folder import RunFolder
@@ -77,14 +76,19 @@ class Cluster:
         except (CancelledError, OSError) as error:
             raise ClusterError(f"the scheduler has gone: {error or 'no answer'}; start the run again") from None
 
-    def check(self, run: RunFolder, look: Callable[[Path], str | None]) -> None:
+    def check(self, run: RunFolder, unfit: Callable[[str], str | None]) -> None:
         """Has every worker look at the run, once its manifest is written.
 
-        Raises UserError naming a worker for which `look` says what is wrong.
+        Raises UserError naming a worker for which `unfit` says why it can't take part.
         """
-        for worker, told in self.client.run(look, run.path, on_error="return").items():
+        for worker, told in self.everywhere(unfit, str(run.path.absolute())).items():
             if told is not None:
                 raise UserError(f"worker {worker}: {told}")
+
+    def everywhere(self, ask: Callable[..., Any], *given: Any) -> dict[str, Any]:
+        """What `ask(*given)` gives at each worker, by its address; where it fails, what it raised."""
+        found: dict[str, Any] = self.client.run(ask, *given, on_error="return")
+        return found
 
 
 @contextmanager
