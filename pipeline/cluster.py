@@ -17,6 +17,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from pipeline import forking
 from pipeline.folder import RunFolder
 from pipeline.job import Job
 from pipeline.model import UserError
@@ -24,13 +25,14 @@ from pipeline.model import UserError
 if TYPE_CHECKING:
     import distributed
 
-_PRELOADED = "pipeline.worker"  # what a worker imports while the client reads the list
+_PRELOADED = "pipeline.worker"  # what every worker imports before it takes work
 _CONNECT_SECONDS = 10
 _CONFIG = {
     "distributed.scheduler.work-stealing": False,  # what is under way stays where it is
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.allowed-failures": 3,  # a chunk that has killed so many workers is given up
     "distributed.worker.profile.enabled": False,  # it looks at every thread a hundred times a second
+    "distributed.worker.multiprocessing-method": "forkserver",
 }
 
 
@@ -140,6 +142,7 @@ def _local(workers: int) -> distributed.Client:
     import distributed
 
     quiet()
+    forking.start()
     with dask.config.set(_CONFIG):
         cluster = distributed.LocalCluster(
             n_workers=workers,
