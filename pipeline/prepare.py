@@ -80,19 +80,22 @@ class Counts:
 
     def foresee(self, number: int, told: Told) -> None:
         """Takes note of a chunk of the source `number`, in order."""
-        self._totals.add(told.found, places_of(number, told.rows[told.valid]))
+        self._totals.note(told.found, places_of(number, told.rows[told.valid]))
 
     def decide(self, number: int, told: Told) -> Decided:
         """What the others mean for this chunk of the source `number`, the next one in order."""
         places = places_of(number, told.rows[told.valid])
-        again = self._again(told.found, self.seen.add(told.found, places))
+        again = self._again(told.found, places)
         occurrence = None if told.keys is None else self._keys.add(told.keys, places_of(number, told.rows))
         others = self._others(told.found[again], places[again])
         return Decided(np.flatnonzero(told.valid)[again], others, occurrence)
 
-    def _again(self, found: npt.NDArray[np.int64], occurrence: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _again(self, found: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the valid rows are set aside."""
         if self._mode == "keep":
+            self.seen.note(found, places)
             return np.zeros(len(found), dtype=np.bool_)
+        occurrence = self.seen.add(found, places)
         if not self.looks_ahead:
             return occurrence > 1
         total = self._totals.before(found)
