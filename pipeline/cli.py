@@ -200,6 +200,7 @@ def load(**given: Any) -> None:
     leads load 'leads.zip#may.csv' -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
+    _start_forking(given)
     from pipeline import run, screen
 
     job = _job("load", given)
@@ -215,6 +216,7 @@ def load(**given: Any) -> None:
 @_common
 def check(**given: Any) -> None:
     """Says what a `load` of FILE would do, and what would mend it. Sends nothing, and needs no credentials."""
+    _start_forking(given)
     from pipeline import run, screen
 
     job = _job("check", given)
@@ -236,6 +238,7 @@ def resume(run: str, **given: Any) -> None:
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
+    _start_forking(given)
     from pipeline import continued
 
     _go_on(continued.resume, run, given)
@@ -253,6 +256,7 @@ def reconcile(run: str, **given: Any) -> None:
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
+    _start_forking(given)
     from pipeline import continued
 
     _go_on(continued.reconcile, run, given)
@@ -289,6 +293,7 @@ def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given
 
     RUN is an id, the beginning of one, or `latest` (the default). What was delivered meanwhile is not sent again.
     """
+    _start_forking(given)
     from pipeline import continued, mappings, screen
 
     earlier, anew = _earlier(run, given)
@@ -522,6 +527,14 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         asked=_asked(given),
         **_shared(given),
     )
+
+
+def _start_forking(given: dict[str, Any]) -> None:
+    """Local workers import what they need while this process does."""
+    if given["workers"]:
+        from pipeline import forking
+
+        forking.start()
 
 
 def _shared(given: dict[str, Any]) -> dict[str, Any]:

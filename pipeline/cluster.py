@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline import forking
 from pipeline.folder import RunFolder
 from pipeline.job import Job
 from pipeline.model import UserError
@@ -25,13 +25,14 @@ from pipeline.model import UserError
 if TYPE_CHECKING:
     import distributed
 
-_PRELOADED = "pipeline.worker"  # what a worker imports while the client reads the list
+_PRELOADED = "pipeline.worker"  # what every worker imports before it takes work
 _CONNECT_SECONDS = 10
 _CONFIG = {
     "distributed.scheduler.work-stealing": False,  # what is under way stays where it is
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.allowed-failures": 3,  # a chunk that has killed so many workers is given up
     "distributed.worker.profile.enabled": False,  # it looks at every thread a hundred times a second
+    "distributed.worker.multiprocessing-method": "forkserver",
 }
 
 
@@ -77,14 +78,19 @@ class Cluster:
         except (CancelledError, OSError) as error:
             raise ClusterError(f"the scheduler has gone: {error or 'no answer'}; start the run again") from None
 
-    def check(self, run: RunFolder, look: Callable[[Path], str | None]) -> None:
+    def check(self, run: RunFolder, unfit: Callable[[str], str | None]) -> None:
         """Has every worker look at the run, once its manifest is written.
 
-        Raises UserError naming a worker for which `look` says what is wrong.
+        Raises UserError naming a worker for which `unfit` says why it can't take part.
         """
-        for worker, told in self.client.run(look, run.path, on_error="return").items():
+        for worker, told in self.everywhere(unfit, str(run.path.absolute())).items():
             if told is not None:
                 raise UserError(f"worker {worker}: {told}")
+
+    def everywhere(self, ask: Callable[..., Any], *given: Any) -> dict[str, Any]:
+        """What `ask(*given)` gives at each worker, by its address; where it fails, what it raised."""
+        found: dict[str, Any] = self.client.run(ask, *given, on_error="return")
+        return found
 
 
 @contextmanager
@@ -136,6 +142,7 @@ def _local(workers: int) -> distributed.Client:
     import distributed
 
     quiet()
+    forking.start()
     with dask.config.set(_CONFIG):
         cluster = distributed.LocalCluster(
             n_workers=workers,

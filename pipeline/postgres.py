@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _DRIVER = "postgresql+psycopg"
 _MAKING = 0x6C65616473  # the advisory lock under which tables are made
-_SECRET_PARAMETERS = ("password", "sslpassword")
 
 _own = sa.MetaData()
 _VERSION = sa.Table("state_version", _own, sa.Column("version", sa.Integer, nullable=False))
@@ -52,7 +51,6 @@ _NETWORK = {
 _SESSION = {
     "synchronous_commit": "on",  # a server may have it off
     "default_transaction_isolation": r"read\ committed",
-    "lock_timeout": "30s",
     "idle_in_transaction_session_timeout": "0",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
@@ -64,12 +62,6 @@ def usable(url: sa.URL) -> sa.URL:
     """The URL with our driver's name. Raises UserError where it asks for another, or names no database."""
     if url.drivername not in ("postgresql", _DRIVER):
         raise UserError(f"--state {url.drivername}: the driver is psycopg: {_DRIVER}://host/database")
-    secret = [name for name in _SECRET_PARAMETERS if name in url.query]
-    if secret or "@" in (url.host or ""):
-        raise UserError(
-            "--state: its password can't be told from the rest; write it before the host, with %40 for @, or put it "
-            "into PGPASSWORD or ~/.pgpass"
-        )
     if not url.database:
         raise UserError(f"--state {url.render_as_string()}: names no database: {_DRIVER}://host/database")
     return url.set(drivername=_DRIVER)
@@ -109,9 +101,10 @@ def connected(url: sa.URL, **session: str) -> Session:
 
     _, given = url.get_dialect()().create_connect_args(url)
     options = " ".join(f"-c {name}={value}" for name, value in (_SESSION | session).items())
+    options = f"-c lock_timeout=30s {given.get('options', '')} {options}"
     name = f"leads {os.getpid()}@{socket.gethostname()}"[:63]
     told = {**_NETWORK, "application_name": name, "client_encoding": "utf8", **given}
-    made: Session = psycopg.connect(**told | {"options": f"{given.get('options', '')} {options}".strip()})
+    made: Session = psycopg.connect(**told | {"options": options})
     _adapt(made)
     return made
 
@@ -224,17 +217,24 @@ def free_share(state: sa.Engine) -> float:
         return float(connection.exec_driver_sql(query).scalar_one())
 
 
-def compact(state: sa.Engine) -> bool:
-    """Writes its tables anew; False where others use them for half a minute."""
+def compact(state: sa.Engine, tables: Collection[str]) -> bool:
+    """Writes these tables anew; False where others use them for half a minute.
+
+    Raises PermissionError where the server skips one, since it is not this user's.
+    """
+    said: list[str] = []
     with state.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for table in sa.inspect(connection).get_table_names():
-            quoted = connection.dialect.identifier_preparer.quote(table)
+        driver: Any = connection.connection.driver_connection
+        driver.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        for table in tables:
             try:
-                connection.exec_driver_sql(f"VACUUM FULL {quoted}")
+                connection.exec_driver_sql(f"VACUUM FULL {table}")
             except sa.exc.OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
                     raise
                 return False
+    if said:
+        raise PermissionError(said[0])
     return True
 
 

@@ -26,9 +26,9 @@ from schemas.spec import Credential, Operation, Vendor
 FILE = Path("leads.toml")
 MAX_FILE_SIZE = 10 * 10**9  # bytes: more than any list of people has
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
-_URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # up to the last @: whoever did not quote one meant it
+_URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@]*)@")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
-_VENDORS = ("dialedin_", "dialogtech_")
+VENDORS = ("dialedin_", "dialogtech_")  # what the names of their settings begin with
 
 
 def _default_state() -> str:
@@ -75,6 +75,17 @@ class Settings(BaseSettings):
             if not _PATH.fullmatch(actual):
                 raise ValueError(f"{actual!r} is no file name: write {name}=Other.php")
         return text
+
+    @field_validator("state")
+    @classmethod
+    def _shows_its_password(cls, state: str) -> str:
+        """Elsewhere it must be known what of the URL is secret."""
+        if state.startswith("postgres") and (state.count("@") > 1 or "password=" in state):
+            raise ValueError(
+                "its password can't be told from the rest: write it before the host, with %40 for @, or put it into "
+                "PGPASSWORD or ~/.pgpass"
+            )
+        return state
 
     @classmethod
     def settings_customise_sources(
@@ -241,7 +252,7 @@ def _from_environment() -> dict[str, tuple[str, Any]]:
     """
     found: dict[str, tuple[str, Any]] = {}
     for name in Settings.model_fields:
-        variable = name.upper() if name.startswith(_VENDORS) else f"LEADS_{name.upper()}"
+        variable = name.upper() if name.startswith(VENDORS) else f"LEADS_{name.upper()}"
         if value := os.environ.get(variable):
             found[name] = variable, value
         elif name in (*SECRETS, "state") and (path := os.environ.get(f"{variable}_FILE")):

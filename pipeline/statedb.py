@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -207,7 +207,7 @@ class _Kind(Protocol):
     def folder(self, state: sa.Engine) -> Path | None: ...
     def size_bytes(self, state: sa.Engine) -> int: ...
     def free_share(self, state: sa.Engine) -> float: ...
-    def compact(self, state: sa.Engine) -> bool: ...
+    def compact(self, state: sa.Engine, tables: Collection[str]) -> bool: ...
     def problem(self, connection: sa.Connection, seconds: float) -> str | None: ...
 
 
@@ -362,8 +362,9 @@ def compact(state: sa.Engine) -> None:
     """
     named = state.url.render_as_string()
     try:
-        is_done = _kind(state.url).compact(state)
-    except sa.exc.DBAPIError as error:
-        raise DiskError(f"--state {named}: can't be written anew: {error.orig}; mend it, and do this again") from None
+        is_done = _kind(state.url).compact(state, _metadata.tables)
+    except (OSError, sa.exc.DBAPIError) as error:
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise DiskError(f"--state {named}: can't be written anew: {reason}; mend it, and do this again") from None
     if not is_done:
         raise BusyError(f"--state {named}: another process uses it; do this again when that has ended")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from pipeline import cluster
+from pipeline import chunks, cluster
 
 if TYPE_CHECKING:
     import distributed
+
+__all__ = ["chunks", "dask_setup"]
 
 
 def dask_setup(_worker: distributed.Worker) -> None:
