@@ -87,14 +87,7 @@ def opened(job: Job, world: World) -> Iterator[Line]:
             records.do_not_call(state, job.scope) as listed,
         ):
             yield Line(job, world, heard, state, access, listed, started, workers)
-<<<<<<< HEAD
-    except (
-        sa.exc.DBAPIError,
-        statedb.driver_error(state),
-    ) as error:  # a disk that is full by now, a server that is gone
-=======
     except (sa.exc.DBAPIError, statedb.driver_error(state)) as error:  # a disk that is full, a server that is gone
->>>>>>> main
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
         raise JournalError(f"--state {state.url.render_as_string()}: can't be used: {reason}") from None
 
