@@ -1,0 +1,103 @@
+"""Workers and clients that are killed or stopped in the middle of a load: every row is stored once, none is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import BOTH, Account, Leads, Result, wait_until
+from killing import FLAKY, LOAD, TOUCHY, Books, Command, Deal, Desk, Way, finish, violations, write_list
+
+from pipeline import leases
+from pipeline.delivery import utc_now
+
+SHARED = (*LOAD, "--workers", "2", "--rate", "25")  # four seconds and more, once they send
+
+pytestmark = BOTH
+
+
+@pytest.fixture
+def desk(home: Path, start_account: Callable[..., Account], database: str) -> Desk:
+    """A list of 100 leads, and an account that fails 15% of its calls."""
+    account = start_account(**{**TOUCHY, "profile": FLAKY, "seed": 7})
+    return Desk(home, write_list(home, Deal(), 100), account, database=database)
+
+
+def here(leads: Leads, desk: Desk) -> Callable[..., Result]:
+    return partial(leads, env=desk.environment, now=utc_now)
+
+
+def sent(desk: Desk) -> int:
+    """How many rows were sent, or are being sent."""
+    return int(desk.in_state("SELECT count(*) FROM sends")[0][0])
+
+
+def holders(desk: Desk) -> list[int]:
+    """The processes that hold a lease."""
+    held = desk.in_state("SELECT holder FROM leases WHERE holder IS NOT NULL AND NOT has_ended ORDER BY partition")
+    return [int(holder.split("/")[-2]) for (holder,) in held]
+
+
+def until_under_way(desk: Desk, command: Command) -> list[int]:
+    """Waits until both workers send; their processes."""
+    assert command.says("sending")
+    wait_until(lambda: len(holders(desk)) == 2)
+    wait_until(lambda: sent(desk) > 20)
+    return holders(desk)
+
+
+def test_a_worker_that_is_killed_costs_no_row(leads: Leads, desk: Desk) -> None:
+    """Its rows under way are looked up, and the rest of its partition is sent, before the command ends."""
+    with desk.started(*SHARED) as command:
+        os.kill(until_under_way(desk, command)[0], signal.SIGKILL)
+        ended = command.ended()
+    assert ended.code in (0, 1, 5), ended
+    assert desk.in_state("SELECT max(epoch) FROM leases") == [(2,)]
+    assert desk.in_state("SELECT count(*) FROM sends WHERE status = 'not_attempted'") == [(0,)]
+    finish(desk, Way.RESUME, here(leads, desk))
+    assert violations(desk) == []
+
+
+def test_a_client_that_is_killed_costs_no_row(leads: Leads, desk: Desk) -> None:
+    """Its workers end with it, or are waited for; the run is resumed by one process."""
+    with desk.started(*SHARED) as command:
+        until_under_way(desk, command)
+        command.signal(signal.SIGKILL)
+        assert command.ended().code == -signal.SIGKILL
+    finish(desk, Way.RESUME, here(leads, desk))
+    assert violations(desk) == []
+
+
+def test_a_client_that_is_asked_to_end_has_its_workers_settle_their_rows(leads: Leads, desk: Desk) -> None:
+    with desk.started(*SHARED, "--json") as command:
+        until_under_way(desk, command)
+        command.signal(signal.SIGTERM)
+        ended = command.ended()
+    assert ended.code == 143
+    assert ended.json["counts"].keys() >= {"accepted", "not_attempted"}
+    assert desk.in_state("SELECT count(*) FROM sends WHERE state = 'sending'") == [(0,)]
+    finish(desk, Way.RECONCILE, here(leads, desk))
+    assert violations(desk) == []
+
+
+def test_a_worker_that_was_stopped_for_too_long_sends_nothing_more(leads: Leads, desk: Desk) -> None:
+    """When it goes on its lease is over: it leaves its rows to whoever has its partition by then."""
+    with desk.started(*SHARED) as command:
+        stopped = until_under_way(desk, command)[0]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            time.sleep(leases.TTL_SECONDS + 1)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(stopped, signal.SIGCONT)
+        ended = command.ended()
+    assert ended.code in (0, 1, 5), ended
+    finish(desk, Way.RESUME, here(leads, desk))
+    assert violations(desk) == []
