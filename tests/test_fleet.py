@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import random
 import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dask
 import distributed
 import pytest
-from conftest import BOTH, TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
+from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
+
+from pipeline.pace import BURST_SECONDS
+from pipeline.sandbox.profiles import profile_named
 
 WORKERS = 3
 QUICKLY = {"LEADS_SETTLE": "0.05", "LEADS_TIMEOUT": "5", "LEADS_RATE": "0"}
@@ -98,10 +104,10 @@ def test_the_report_of_several_workers_is_that_of_one_process(
     write_csv(home / "l.csv", [["Phone", "Name", "Id"], *rows])
     mapped = 'ClientId = "Id"' if has_ids else ""
     write(home / "m.toml", MAPPING.format(client_id=mapped, repeats=repeats))
-    server = raw_vendor(lambda form: vendor.answer(form))
-    seen = []
+    server, seen = raw_vendor(Vendor().answer), []
     for shared in ([], *(["--scheduler", scheduler, "--concurrency", str(count)] for count in (1, 2, 3))):
         vendor = Vendor()
+        server.answer = vendor.answer
         env = {**server.env, **QUICKLY, "LEADS_STATE": f"sqlite:///{home}/{len(seen)}.db"}
         limited = [] if limit is None else ["--limit", str(limit)]
         first = leads("load", "l.csv", "-m", "m.toml", "--max-errors", "100%", "--json", *limited, *shared, env=env)
@@ -111,3 +117,109 @@ def test_the_report_of_several_workers_is_that_of_one_process(
         seen.append((reports, vendor.stored, vendor.asked))
     for one in seen[1:]:
         assert one == seen[0]
+
+
+def test_updates_of_one_lead_go_in_the_order_of_the_file(
+    leads: Leads, home: Path, account: Account, scheduler: str
+) -> None:
+    """Whoever sends them: what the vendor has in the end is what the file says last."""
+    for number in range(12):
+        account.insert(phone(number), ClientId=f"C-{number}")
+    rows = [[f"C-{number}", f"City {turn}"] for turn in range(6) for number in range(12)]
+    write_csv(home / "l.csv", [["Id", "City"], *rows])
+    write(
+        home / "m.toml",
+        'operation = "UpdateLead"\n[fields]\nSearchField = { value = "ClientId" }\nIdentifier = "Id"\nCity = "City"\n'
+        '[policy]\nduplicates_in_file = "keep"\n',
+    )
+    ended = leads("load", "l.csv", "-m", "m.toml", "--scheduler", scheduler, "--json", env=account.env)
+    assert ended.json["counts"] == {"accepted": 72}
+    assert {lead["City"] for lead in account.leads().values()} == {"City 5"}
+
+
+# --- One phone ---
+
+
+def test_a_row_waits_for_another_workers_row_of_its_phone(
+    leads: Leads, home: Path, start_account: Callable[..., Account], scheduler: str
+) -> None:
+    """Rows that share a phone but no ClientId may be different workers': never two requests for it at once."""
+    account = start_account(profile=replace(profile_named("default"), latency_seconds=0.05))
+    rows = [[phone(at % 3), f"N{at}", f"C-{at}"] for at in range(24)]
+    write_csv(home / "l.csv", [["Phone", "Name", "Id"], *rows])
+    write(home / "m.toml", MAPPING.format(client_id='ClientId = "Id"', repeats="keep"))
+    ended = leads("load", "l.csv", "-m", "m.toml", "--scheduler", scheduler, "--json", env=account.env)
+    assert ended.json["counts"] == {"accepted": 24}
+    assert account.see("state")["same_phone_in_flight"] == 0
+
+
+# --- One limit ---
+
+
+def list_of(home: Path, count: int) -> list[str]:
+    """A list of so many leads, and the words that load it."""
+    rows = [[phone(at), f"N{at}"] for at in range(count)]
+    write_csv(home / "l.csv", [["Phone", "Name"], *rows])
+    write(home / "m.toml", MAPPING.format(client_id="", repeats="first"))
+    return ["load", "l.csv", "-m", "m.toml", "--json"]
+
+
+def test_errors_are_counted_over_all_workers(
+    leads: Leads, home: Path, raw_vendor: Callable[..., RawVendor], scheduler: str
+) -> None:
+    """A number of them halts the run: each worker alone has fewer."""
+    server = raw_vendor(lambda _: http_reply("<br><br>Result: CURL error[500]: Campaign does not exist."))
+    told = [*list_of(home, 300), "--max-errors", "30", "--rate", "40", "--scheduler", scheduler]
+    ended = leads(*told, env=server.env)
+    assert ended.code == 3
+    assert 30 < ended.json["counts"]["rejected"] < 60
+    assert ended.json["counts"]["not_attempted"] == 300 - ended.json["counts"]["rejected"]
+    assert "(--max-errors)" in ended.json["halted"]
+
+
+def test_refused_credentials_halt_all_workers(
+    leads: Leads, home: Path, raw_vendor: Callable[..., RawVendor], scheduler: str
+) -> None:
+    server = raw_vendor(lambda _: http_reply("unauthorized", "401 Unauthorized"))
+    ended = leads(*list_of(home, 100), "--scheduler", scheduler, env=server.env)
+    assert ended.code == 77
+    assert len(server.forms) <= 8
+
+
+def test_a_vendor_that_no_worker_can_reach_halts_all(
+    leads: Leads, home: Path, account: Account, closed_port: int, scheduler: str
+) -> None:
+    env = account.env | {"DIALEDIN_BASE_URL": f"http://127.0.0.1:{closed_port}/"}
+    ended = leads(*list_of(home, 100), "--attempts", "1", "--scheduler", scheduler, env=env)
+    assert ended.code == 75
+    assert ended.json["counts"].keys() == {"failed", "not_attempted"}
+
+
+def test_a_worker_without_credentials_says_what_is_missing(
+    leads: Leads, home: Path, account: Account, scheduler: str
+) -> None:
+    """What a client has read is not handed over: each worker reads for itself, and a pipe says it once."""
+    reader, writer = os.pipe()
+    os.write(writer, TOKEN.encode())
+    os.close(writer)
+    env = account.env | {"DIALEDIN_TOKEN": "", "DIALEDIN_TOKEN_FILE": f"/dev/fd/{reader}"}
+    ended = leads(*list_of(home, 10), "--scheduler", scheduler, env=env)
+    os.close(reader)
+    assert ended.code == 2
+    assert "DIALEDIN_TOKEN" in ended.err
+    assert account.requests == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_rate_is_that_of_all_workers(
+    leads: Leads, home: Path, account: Account, scheduler: str, workers: int
+) -> None:
+    """By the vendor's own log: never more in any second than the rate and its burst."""
+    rate = 60
+    shared = ["--rate", str(rate), "--concurrency", str(workers), "--scheduler", scheduler]
+    ended = leads(*list_of(home, 180), *shared, env=account.env)
+    assert ended.json["counts"] == {"accepted": 180}
+    times = sorted(datetime.fromisoformat(asked["received_at"]).timestamp() for asked in account.see("requests"))
+    for at, first in enumerate(times):
+        in_a_second = bisect_left(times, first + 1) - at
+        assert in_a_second <= rate * (1 + BURST_SECONDS) + 1 + workers  # one of each may be held up on its way

@@ -1,0 +1,280 @@
+"""Leases: taken once, fenced by their epoch, and over when nothing more can leave under them."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from conftest import BOTH, phone, run_on_clock, wait_until
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import leases, partitions, statedb
+from pipeline.journal import Scope, open_journal
+from pipeline.leases import Lease, Passing, clear, grant, open_fleet
+from pipeline.model import Payload, Status
+from pipeline.pace import Halt, Line, Seen, Watch, ErrorLimit
+from pipeline.writer import LeaseLostError
+
+RUN = "20300101T000000Z-list-00000001"
+ACCOUNT = "sandbox@http://127.0.0.1/"
+SCOPE = Scope(RUN, ACCOUNT, "InsertLead")
+ONE = Seen(verdicts=5, errors=2, unknown=1, connected=True)
+
+
+@pytest.fixture
+def state(database: str) -> sa.Engine:
+    made = statedb.engine(database)
+    open_fleet(made, RUN, ACCOUNT)
+    return made
+
+
+@pytest.fixture
+def lease(state: sa.Engine) -> Lease:
+    return grant(state, RUN, 0, 4)
+
+
+def row(number: int) -> Payload:
+    return Payload(0, number, f"{number:032x}", phone(number), "", "", b"", "")
+
+
+def begun(state: sa.Engine, lease: Lease, number: int = 1) -> bool:
+    """Whether a row could be begun under the lease."""
+
+    async def begin() -> bool:
+        with open_journal(state, SCOPE, fence=lease) as written:
+            return await written.begin(row(number), 0)
+
+    return bool(run_on_clock(begin()))
+
+
+# --- Taken once ---
+
+
+@BOTH
+def test_a_lease_is_taken_once(state: sa.Engine, lease: Lease) -> None:
+    """A task that is run a second time finds it taken, and sends nothing."""
+    with leases.working(state, lease) as first, leases.working(state, lease) as again:
+        first.take()
+        with pytest.raises(LeaseLostError):
+            again.take()
+
+
+@BOTH
+def test_a_lease_that_was_revoked_is_not_to_be_had(state: sa.Engine, lease: Lease) -> None:
+    leases.revoke(state, lease)
+    with leases.working(state, lease) as worker, pytest.raises(LeaseLostError):
+        worker.take()
+
+
+def test_a_partition_is_not_granted_while_somebody_may_still_send_it(state: sa.Engine, lease: Lease) -> None:
+    leases.revoke(state, lease)
+    with pytest.raises(RuntimeError, match="already"):
+        grant(state, RUN, 0, 4)
+    leases.bury(state, lease)
+    assert grant(state, RUN, 0, 4).epoch == 2
+
+
+def test_a_fleet_that_begins_anew_grants_no_epoch_twice(state: sa.Engine, lease: Lease) -> None:
+    leases.bury(state, lease)
+    open_fleet(state, RUN, ACCOUNT)
+    assert grant(state, RUN, 0, 4).epoch == 2
+
+
+# --- Fenced ---
+
+
+@BOTH
+def test_nothing_is_written_under_a_lease_that_was_revoked(state: sa.Engine, lease: Lease) -> None:
+    assert begun(state, lease)
+    leases.revoke(state, lease)
+    with pytest.raises(LeaseLostError):
+        begun(state, lease, 2)
+    with state.connect() as connection:
+        assert connection.execute(sa.select(statedb.SENDS.c.row)).scalars().all() == [1]
+
+
+@BOTH
+def test_a_lease_is_not_revoked_in_the_middle_of_a_commit(state: sa.Engine, lease: Lease) -> None:
+    """Whoever revokes it waits: what was written is there when the rows under way are counted."""
+    locks = "BEGIN IMMEDIATE" if state.dialect.name == "sqlite" else "SELECT 1 FROM leases FOR SHARE"
+    revoking = threading.Thread(target=leases.revoke, args=(state, lease))
+    with state.connect() as committing, committing.begin():
+        committing.exec_driver_sql(locks)
+        revoking.start()
+        revoking.join(0.2)
+        assert revoking.is_alive()
+    revoking.join(30)
+    assert not revoking.is_alive()
+
+
+# --- Heard ---
+
+
+@BOTH
+def test_workers_hear_what_the_others_have_seen_and_what_is_asked_of_them(state: sa.Engine, lease: Lease) -> None:
+    other = grant(state, RUN, 1, 4)
+    with leases.working(state, lease) as one, leases.working(state, other) as two:
+        one.take()
+        two.take()
+        one.renew(ONE, {"accepted": 3})
+        assert two.renew(Seen(), {}).others == ONE
+        leases.give_more(state, other, 7)
+        leases.beat(state, RUN)
+        leases.stop(state, RUN, 15)
+        heard = two.renew(Seen(), {})
+        assert (heard.concurrency, heard.is_stopped, heard.signal, heard.beat) == (7, True, 15, 1)
+
+
+@BOTH
+def test_the_first_halt_is_the_runs(state: sa.Engine, lease: Lease) -> None:
+    with leases.working(state, lease) as worker:
+        worker.halt(Halt("first", "why", 3))
+        worker.halt(Halt("second", "why", 3))
+    assert leases.stopped(state, RUN) == (True, Halt("first", "why", 3))
+
+
+def test_a_share_of_errors_is_judged_over_all_workers() -> None:
+    watch = Watch(ErrorLimit(None, 0.2))
+    watch.others = Seen(verdicts=199, errors=40)
+    watch.saw_row(Status.REJECTED, "x")
+    assert watch.halt is not None
+
+
+# --- Over ---
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that waits."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as waiting:
+        yield waiting
+        waiting.kill()
+
+
+def held_by(state: sa.Engine, lease: Lease, holder: str) -> None:
+    with state.begin() as connection:
+        connection.execute(sa.update(statedb.LEASES).values(holder=holder))
+
+
+def holder_of(process: subprocess.Popen[bytes]) -> str:
+    mine = leases.this_process().split("/")
+    with open(f"/proc/{process.pid}/stat") as stat:
+        return "/".join([*mine[:-2], str(process.pid), stat.read().split()[21]])
+
+
+def test_a_lease_is_over_when_its_holder_is_dead(
+    state: sa.Engine, lease: Lease, process: subprocess.Popen[bytes]
+) -> None:
+    held_by(state, lease, holder_of(process))
+    passing = Passing.begin(state, [lease])
+    assert not passing.is_over()
+    process.kill()
+    wait_until(passing.is_over)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_holder_elsewhere_is_never_taken_for_dead(place: int) -> None:
+    """Another host's, whose process has a number that is free here; or this one, were it another process."""
+    parts = leases.this_process().split("/")
+    parts[place] += "1"
+    assert leases.is_surely_dead("/".join(parts)) == (place == -1)
+
+
+def test_a_lease_is_over_when_its_holder_says_so(state: sa.Engine, lease: Lease) -> None:
+    with leases.working(state, lease) as worker:
+        worker.take()
+        passing = Passing.begin(state, [lease])
+        assert not passing.is_over()
+        worker.give_up()
+        assert passing.is_over()
+
+
+def test_a_lease_of_a_holder_elsewhere_is_over_after_a_time(state: sa.Engine, lease: Lease) -> None:
+    held_by(state, lease, "elsewhere/boot/space/1/1")
+    passing = Passing.begin(state, [lease])
+    assert not passing.is_over()
+    assert replace(passing, revoked_at=passing.revoked_at - leases.UNTIL_DEAD_SECONDS - 1).is_over()
+
+
+def test_leases_that_nobody_took_are_cleared_at_once(state: sa.Engine, lease: Lease) -> None:
+    clear(state, account=ACCOUNT)
+    assert grant(state, RUN, 0, 4).epoch == 2
+
+
+def test_leases_of_other_accounts_are_left_alone(state: sa.Engine, lease: Lease) -> None:
+    clear(state, account="other@http://127.0.0.1/")
+    with leases.working(state, lease) as worker:
+        worker.take()
+
+
+# --- The rate ---
+
+
+@BOTH
+def test_workers_share_one_line(state: sa.Engine, lease: Lease) -> None:
+    """No moment is given twice, and none is left out."""
+    line = Line.of(1000.0, 2)
+    with leases.working(state, lease) as one, leases.working(state, grant(state, RUN, 1, 4)) as two:
+        pairs = [pair for _ in range(10) for worker in (one, two) for pair in worker.moments(line, 5).pairs]
+    assert len(pairs) == 100
+    with state.connect() as connection:
+        free_at = connection.execute(sa.select(statedb.FLEETS.c.free_at)).scalar_one()
+    assert free_at > 0
+
+
+@given(
+    rate=st.floats(0.1, 2000),
+    workers=st.integers(1, 4),
+    asks=st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 40)), min_size=1, max_size=60),
+    seed=st.integers(0, 9),
+)
+def test_no_more_calls_leave_than_the_rate_and_its_burst(
+    rate: float, workers: int, asks: list[tuple[float, int]], seed: int
+) -> None:
+    """Whenever workers ask, and whenever between its moment and the end of its grace each call leaves."""
+    line, rng = Line.of(rate, workers), random.Random(seed)
+    ready, free_at, left = [100.0] * workers, 0.0, []
+    for pause, wanted in asks:
+        who = ready.index(min(ready))
+        now = ready[who] + pause * rng.random()
+        ready = [max(at, now) for at in ready]
+        first, count = line.next(free_at, now), min(wanted, line.at_once)
+        free_at = first + count / rate
+        left += [max(now, first + at / rate) + rng.uniform(0, max(0, line.grace - max(0, now - first - at / rate))) for at in range(count)]
+        ready[who] = max(left)  # whoever asks has used what it had
+    for window in (0.01, 0.1, 1.0, 5.0):
+        for start in left:
+            inside = sum(start <= at < start + window for at in left)
+            assert inside <= rate * (window + line.grace) + 1 + 1e-6 * rate
+
+
+def test_a_clock_that_was_set_back_stops_nobody() -> None:
+    line = Line.of(10.0, 2)
+    assert line.next(free_at=5000.0, now=100.0) == 100.0
+
+
+# --- Partitions ---
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "ClientId:1", "ClientId:2"]), st.sampled_from(["", "2025550100"]))))
+def test_rows_of_one_identifier_or_else_of_one_phone_are_in_one_partition(rows: list[tuple[str, str]]) -> None:
+    import pyarrow as pa
+
+    table = pa.table(
+        {
+            "identifier": pa.array([one[0] for one in rows], pa.string()),
+            "phone": pa.array([one[1] or None for one in rows], pa.string()),
+            "row_key": pa.array([f"{at:032x}" for at in range(len(rows))], pa.string()),
+        }
+    )
+    found = partitions.of(table, 3).tolist()
+    for key in {one[0] or one[1] for one in rows} - {""}:
+        assert len({part for part, one in zip(found, rows, strict=True) if (one[0] or one[1]) == key}) == 1
+    assert partitions.of(table.slice(1), 3).tolist() == found[1:]
