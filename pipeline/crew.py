@@ -103,9 +103,7 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
         raise JournalError(f"the state database can't be used: {reason}") from None
 
 
-def _rows(
-    task: Task, job: Job, run: RunFolder, state: sa.Engine, barred: people.Barred, outside: Outside
-) -> Outgoing:
+def _rows(task: Task, job: Job, run: RunFolder, state: sa.Engine, barred: people.Barred, outside: Outside) -> Outgoing:
     curfew = people.curfew(job.operation, job.mapping.policy, outside.now)
     portion = Portion(task.partitions, task.lease.partition)
     whole = Outgoing(job, run, state, barred, task.limit, task.choice, task.as_of, task.may_resend, curfew=curfew)

@@ -137,7 +137,12 @@ class Fleet:
         self._ended_before = self._ended() if rows.limit is not None and rows.choice is not Choice.ALL else 0
         least, more = divmod(rows.job.settings.concurrency, count)
         return [
-            _Partition(number, None if self._limits is None else int(self._limits[number]), least + (number < more), rows.choice)
+            _Partition(
+                number,
+                None if self._limits is None else int(self._limits[number]),
+                least + (number < more),
+                rows.choice,
+            )
             for number in range(count)
         ]
 
@@ -152,7 +157,11 @@ class Fleet:
     def _grant(self, part: _Partition) -> None:
         """Has a worker send what is left of a partition."""
         if part.turns == TURNS_AT_MOST:
-            self._give_up(FleetError(f"workers died or were lost {part.turns} times over one part of the rows: see their logs, then leads resume {self._run_id}"))
+            self._give_up(
+                FleetError(
+                    f"workers died or were lost {part.turns} times over one part of the rows: see their logs, then leads resume {self._run_id}"
+                )
+            )
             part.is_done = True
             return
         part.turns += 1

@@ -20,14 +20,15 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipeline.model import UserError
 from pipeline.pace import Halt, Line, Seen
 from pipeline.statedb import FLEETS, LEASES, RUNS
 from pipeline.writer import Fence, LeaseLostError
 
 TTL_SECONDS = 15.0
 RENEW_SECONDS = 0.25  # what the workers know of each other is so old
-LEAVING_SECONDS = 12.0  # from the last look at the clock until a call's first byte leaves, at most: it may connect first
+LEAVING_SECONDS = (
+    12.0  # from the last look at the clock until a call's first byte leaves, at most: it may connect first
+)
 UNTIL_DEAD_SECONDS = TTL_SECONDS + LEAVING_SECONDS
 _LOOK_SECONDS = 0.1  # between two looks whether somebody is dead
 
@@ -85,7 +86,9 @@ def open_fleet(state: sa.Engine, run_id: str, account: str) -> None:
     values = {"account": account, "beat": 0, "is_stopped": False, "signal": None, "halt": None, "free_at": 0.0}
     with _writing(state) as connection:
         connection.execute(sa.delete(FLEETS).where(FLEETS.c.run_id == run_id))
-        connection.execute(sa.update(LEASES).where(LEASES.c.run_id == run_id).values(asdict(Seen()) | {"settled": "{}"}))
+        connection.execute(
+            sa.update(LEASES).where(LEASES.c.run_id == run_id).values(asdict(Seen()) | {"settled": "{}"})
+        )
         connection.execute(sa.insert(FLEETS).values(run_id=run_id, **values))
 
 
@@ -93,7 +96,9 @@ def grant(state: sa.Engine, run_id: str, partition: int, concurrency: int) -> Le
     """The next epoch of a partition, for whoever takes it. The one before has ended."""
     mine = (LEASES.c.run_id == run_id, LEASES.c.partition == partition)
     with _writing(state) as connection:
-        epochs = connection.execute(sa.select(sa.func.max(LEASES.c.epoch), sa.func.min(LEASES.c.has_ended.cast(sa.Integer))).where(*mine)).one()
+        epochs = connection.execute(
+            sa.select(sa.func.max(LEASES.c.epoch), sa.func.min(LEASES.c.has_ended.cast(sa.Integer))).where(*mine)
+        ).one()
         if epochs[1] == 0:
             raise RuntimeError(f"partition {partition} of run {run_id} is somebody's already")
         lease = Lease(run_id, partition, (epochs[0] or 0) + 1)

@@ -111,7 +111,10 @@ def bury(
 
 def holders(state: sa.Engine, account: str, phone: str, identifier: str) -> set[str]:
     """The runs that have a row of this phone or identifier under way; "" is nobody's."""
-    same = sa.or_(sa.and_(SENDS.c.phone != "", SENDS.c.phone == phone), sa.and_(SENDS.c.identifier != "", SENDS.c.identifier == identifier))
+    same = sa.or_(
+        sa.and_(SENDS.c.phone != "", SENDS.c.phone == phone),
+        sa.and_(SENDS.c.identifier != "", SENDS.c.identifier == identifier),
+    )
     query = sa.select(SENDS.c.run_id).where(SENDS.c.account == account, SENDS.c.state == "sending", same)
     with state.connect() as connection:
         return set(connection.execute(query).scalars())
@@ -202,7 +205,9 @@ def keys_of(state: sa.Engine, scope: Scope, *, sending: bool) -> Iterator[pa.Tab
     columns = (SENDS.c.seq, SENDS.c.identifier, SENDS.c.phone, SENDS.c.row_key)
     open_ = (Status.UNKNOWN.value, Status.NOT_ATTEMPTED.value)
     these = SENDS.c.state == "sending" if sending else SENDS.c.status.not_in(open_)
-    query = sa.select(*columns).where(SENDS.c.account == scope.account, SENDS.c.run_id == scope.run_id, these, _OF_A_SOURCE)
+    query = sa.select(*columns).where(
+        SENDS.c.account == scope.account, SENDS.c.run_id == scope.run_id, these, _OF_A_SOURCE
+    )
     with state.connect() as connection:
         found = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
         for some in found.partitions():

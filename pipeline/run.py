@@ -34,8 +34,8 @@ from pipeline.checking import Findings
 from pipeline.checkup import Checkup
 from pipeline.cluster import Cluster
 from pipeline.ending import Ending, Reported
-from pipeline.folder import RunFolder
 from pipeline.fleet import ClusterCrew, Fleet
+from pipeline.folder import RunFolder
 from pipeline.job import Job, StepEnd, Summary, World
 from pipeline.model import JournalError, Status
 from pipeline.outgoing import Choice, Outgoing, Portion

@@ -7,9 +7,9 @@ import os
 import random
 import re
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
-from bisect import bisect_left
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path

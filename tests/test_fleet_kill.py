@@ -9,11 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import BOTH, Account, Leads, Result, wait_until
-from killing import FLAKY, LOAD, TOUCHY, Books, Command, Deal, Desk, Way, finish, violations, write_list
+from killing import FLAKY, LOAD, TOUCHY, Command, Deal, Desk, Way, finish, violations, write_list
 
 from pipeline import leases
 from pipeline.delivery import utc_now

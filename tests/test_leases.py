@@ -19,7 +19,7 @@ from pipeline import leases, partitions, statedb
 from pipeline.journal import Scope, open_journal
 from pipeline.leases import Lease, Passing, clear, grant, open_fleet
 from pipeline.model import Payload, Status
-from pipeline.pace import Halt, Line, Seen, Watch, ErrorLimit
+from pipeline.pace import ErrorLimit, Halt, Line, Seen, Watch
 from pipeline.writer import LeaseLostError
 
 RUN = "20300101T000000Z-list-00000001"
@@ -247,7 +247,10 @@ def test_no_more_calls_leave_than_the_rate_and_its_burst(
         ready = [max(at, now) for at in ready]
         first, count = line.next(free_at, now), min(wanted, line.at_once)
         free_at = first + count / rate
-        left += [max(now, first + at / rate) + rng.uniform(0, max(0, line.grace - max(0, now - first - at / rate))) for at in range(count)]
+        left += [
+            max(now, first + at / rate) + rng.uniform(0, max(0, line.grace - max(0, now - first - at / rate)))
+            for at in range(count)
+        ]
         ready[who] = max(left)  # whoever asks has used what it had
     for window in (0.01, 0.1, 1.0, 5.0):
         for start in left:
