@@ -23,7 +23,6 @@ from pipeline import journal, kept, leases, outgoing, people, records, sending, 
 from pipeline.delivery import World as SendingWorld
 from pipeline.delivery import utc_now
 from pipeline.folder import RunFolder
-from pipeline.job import Job
 from pipeline.kept import Given
 from pipeline.leases import Heard, Lease
 from pipeline.model import JournalError, Payload, Status, UserError
@@ -55,7 +54,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a worker's turn at a partition ended. `was_lost`: somebody else has it, and what was under way is in doubt."""
+    """How a worker's turn at a partition ended.
+
+    `was_lost`: somebody else has it, and what was under way is in doubt.
+    """
 
     watch: Watch
     signal: int | None = None
@@ -94,20 +96,17 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
     try:
         with _taken(state, task.lease) as held, records.do_not_call(state, job.scope) as listed:
             barred = outgoing.barred(state, listed, np.load(task.suppressed), job.operation)
-            rows = _rows(task, job, run, state, barred, outside)
-            return _Turn(rows, task, held, watch, outside, credentials).run()
+            curfew = people.curfew(job.operation, job.mapping.policy, outside.now)
+            whole = Outgoing(
+                job, run, state, barred, task.limit, task.choice, task.as_of, task.may_resend, curfew=curfew
+            )
+            rows = replace(whole, portion=Portion(task.partitions, task.lease.partition))
+            return _Turn(rows, held, watch, outside, credentials).run()
     except LeaseLostError:
         return End(watch, was_lost=True)
     except (sa.exc.DBAPIError, statedb.driver_error(state)) as error:
         reason = str(getattr(error, "orig", error)).partition("\n")[0]
         raise JournalError(f"the state database can't be used: {reason}") from None
-
-
-def _rows(task: Task, job: Job, run: RunFolder, state: sa.Engine, barred: people.Barred, outside: Outside) -> Outgoing:
-    curfew = people.curfew(job.operation, job.mapping.policy, outside.now)
-    portion = Portion(task.partitions, task.lease.partition)
-    whole = Outgoing(job, run, state, barred, task.limit, task.choice, task.as_of, task.may_resend, curfew=curfew)
-    return replace(whole, portion=portion)
 
 
 @contextmanager
@@ -127,15 +126,9 @@ class _Turn:
     """One turn: the push, and beside it the lease, which one thread keeps."""
 
     def __init__(
-        self,
-        rows: Outgoing,
-        task: Task,
-        held: leases.Worker,
-        watch: Watch,
-        outside: Outside,
-        credentials: dict[str, str],
+        self, rows: Outgoing, held: leases.Worker, watch: Watch, outside: Outside, credentials: dict[str, str]
     ) -> None:
-        self._rows, self._task, self._held, self._watch, self._outside = rows, task, held, watch, outside
+        self._rows, self._held, self._watch, self._outside = rows, held, watch, outside
         self._settled: Counter[str] = Counter()
         self._good_until = 0.0
         self._client = (-1, 0.0)  # its last beat, and when that was new
@@ -155,7 +148,7 @@ class _Turn:
         heard = await self._renewed()
         is_done = False
         if not heard.is_stopped:
-            with journal.open_journal(rows.state, scope, sending.marking(rows), self._task.lease) as written:
+            with journal.open_journal(rows.state, scope, sending.marking(rows), self._held.lease) as written:
                 async with self._access.transport:
                     push = self._push(written, heard)
                     await self._keeping(push)
@@ -166,7 +159,7 @@ class _Turn:
 
     def _push(self, written: journal.Journal, heard: Heard) -> Push:
         rows, rate = self._rows, self._rows.job.settings.rate
-        limiter = _Paced(self, Line.of(rate, self._task.partitions)) if rate else None
+        limiter = _Paced(self, Line.of(rate, rows.portion.partitions)) if rate else None
         claim = partial(claimed, rows.state, rows.job.scope, rows.run.run_id)
         shared = Shared(limiter, heard.concurrency, self._may_leave, claim)
         world = SendingWorld(self._outside.now, self._outside.rng, self._count)
@@ -266,7 +259,7 @@ class _Paced:
         if not self._moments:
             self._moments.extend((await self._turn.moments(self._line, self._waiting)).pairs)
         begins, ends = self._moments.popleft()
-        while (early := begins - leases.clock()) > 0:
+        while (early := begins - leases.clock()) > 0:  # noqa: ASYNC110 a loop may wake its tasks a little early
             await asyncio.sleep(early)
         return leases.clock() < max(ends, begins + _WAKING_SECONDS)
 

@@ -160,6 +160,7 @@ class Sender:
         watch: Watch,
         gate: Gate,
         world: World,
+        *,
         may_leave: Callable[[], bool] = lambda: True,
     ) -> None:
         self._limiter, self._may_leave = limiter, may_leave

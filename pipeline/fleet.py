@@ -157,11 +157,8 @@ class Fleet:
     def _grant(self, part: _Partition) -> None:
         """Has a worker send what is left of a partition."""
         if part.turns == TURNS_AT_MOST:
-            self._give_up(
-                FleetError(
-                    f"workers died or were lost {part.turns} times over one part of the rows: see their logs, then leads resume {self._run_id}"
-                )
-            )
+            told = f"{part.turns} workers died or were lost over one part of the rows; see their logs"
+            self._give_up(FleetError(f"{told}, then: leads resume {self._run_id}"))
             part.is_done = True
             return
         part.turns += 1

@@ -82,7 +82,10 @@ def _row(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def open_fleet(state: sa.Engine, run_id: str, account: str) -> None:
-    """Begins to send a run by several workers. Leases that it has had have ended; their epochs are never granted again."""
+    """Begins to send a run by several workers.
+
+    Leases that it has had have ended; their epochs are never granted again.
+    """
     values = {"account": account, "beat": 0, "is_stopped": False, "signal": None, "halt": None, "free_at": 0.0}
     with _writing(state) as connection:
         connection.execute(sa.delete(FLEETS).where(FLEETS.c.run_id == run_id))
@@ -232,7 +235,7 @@ class Worker:
     """
 
     def __init__(self, connection: sa.Connection, lease: Lease) -> None:
-        self._connection, self._lease, self._mine = connection, lease, _row(lease)
+        self._connection, self.lease, self._mine = connection, lease, _row(lease)
         self._is_sqlite = connection.dialect.name == "sqlite"
 
     def take(self) -> None:
@@ -240,16 +243,16 @@ class Worker:
         mine = sa.update(LEASES).where(*self._mine, LEASES.c.holder.is_(None), _NOT_REVOKED)
         with self._begun():
             if self._connection.execute(mine.values(holder=this_process())).rowcount != 1:
-                raise LeaseLostError(f"{self._lease} is not to be had")
+                raise LeaseLostError(f"{self.lease} is not to be had")
 
     def renew(self, seen: Seen, settled: Mapping[str, int]) -> Heard:
         """Tells what was seen and settled, and hears. Raises LeaseLostError where the lease was revoked."""
         with self._begun():
             self._tell(beat=LEASES.c.beat + 1, settled=json.dumps(settled), **asdict(seen))
             asked = (FLEETS.c.is_stopped, FLEETS.c.signal, FLEETS.c.beat)
-            fleet = self._connection.execute(sa.select(*asked).where(FLEETS.c.run_id == self._lease.run_id)).one()
+            fleet = self._connection.execute(sa.select(*asked).where(FLEETS.c.run_id == self.lease.run_id)).one()
             mine = self._connection.execute(sa.select(LEASES.c.concurrency).where(*self._mine)).scalar_one()
-            others = sa.select(*_SEEN).where(LEASES.c.run_id == self._lease.run_id, ~sa.and_(*self._mine))
+            others = sa.select(*_SEEN).where(LEASES.c.run_id == self.lease.run_id, ~sa.and_(*self._mine))
             told = sum((Seen(*values) for values in self._connection.execute(others)), Seen())
         return Heard(told, mine, *fleet)
 
@@ -265,7 +268,7 @@ class Worker:
 
     def halt(self, why: Halt) -> None:
         """No worker of the run takes another row from now on. The first that says so says why."""
-        fleet = FLEETS.c.run_id == self._lease.run_id
+        fleet = FLEETS.c.run_id == self.lease.run_id
         with self._begun():
             self._connection.execute(sa.update(FLEETS).where(fleet).values(is_stopped=True))
             told = sa.update(FLEETS).where(fleet, FLEETS.c.halt.is_(None))
@@ -274,7 +277,7 @@ class Worker:
     def moments(self, line: Line, most: int) -> Moments:
         """The next moments at which calls may leave under the run's rate: as many as are wanted, but few at once."""
         count = min(most, line.at_once)
-        fleet = FLEETS.c.run_id == self._lease.run_id
+        fleet = FLEETS.c.run_id == self.lease.run_id
         with self._begun():
             query = sa.select(FLEETS.c.free_at).where(fleet).with_for_update()
             free_at = self._connection.execute(query).scalar_one()
@@ -296,7 +299,7 @@ class Worker:
     def _tell(self, **values: object) -> None:
         mine = sa.update(LEASES).where(*self._mine, _NOT_REVOKED, _NOT_ENDED)
         if self._connection.execute(mine.values(**values)).rowcount != 1:
-            raise LeaseLostError(f"{self._lease} was revoked")
+            raise LeaseLostError(f"{self.lease} was revoked")
 
     @contextmanager
     def _begun(self) -> Iterator[None]:
@@ -371,7 +374,7 @@ def is_surely_dead(holder: str) -> bool:
     except PermissionError:
         return False
     state, since = _stat(int(pid))
-    return state in _DEAD or (since != "" and since != began_at)
+    return state in _DEAD or since not in {"", began_at}
 
 
 def _split(holder: str) -> list[str]:

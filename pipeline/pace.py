@@ -129,7 +129,7 @@ class Line:
     def next(self, free_at: float, now: float) -> float:
         """The next free moment, where the line was left at `free_at`.
 
-        Each of the sharers may have taken some ahead; a moment that is farther away is one of a clock that was set back.
+        Each of the sharers may have taken some ahead; a moment that is farther away is a clock's that was set back.
         """
         farthest = now + FARTHEST_SECONDS + 2 * self.sharers * self.at_once / self.rate
         return now if free_at > farthest else max(free_at, now - self.grace)

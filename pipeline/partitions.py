@@ -1,4 +1,4 @@
-"""Which rows of a run one worker sends: a partition each, so that rows of one identifier stay together, in order. Pure."""
+"""Which rows of a run one worker sends: rows of one identifier are in one partition, and so stay in order. Pure."""
 
 from __future__ import annotations
 

@@ -78,6 +78,10 @@ class Shared:
     claim: Callable[[Payload], Claim]  # asks the state database
 
 
+def _always() -> bool:
+    return True
+
+
 class Push:
     """One push of one operation's rows. `search` is where rows in doubt are looked up, if they can be."""
 
@@ -97,8 +101,8 @@ class Push:
         self._limits, self._watch, self._world, self._shared = limits, watch, world, shared
         self._window = Window(shared.concurrency if shared else limits.concurrency)
         limiter = shared.limiter if shared else own_limiter(limits.rate_per_second)
-        may_leave = (shared.may_leave,) if shared else ()
-        self._sender = Sender(limiter, limits.attempts, watch, Gate(self._window), world, *may_leave)
+        may_leave = shared.may_leave if shared else _always
+        self._sender = Sender(limiter, limits.attempts, watch, Gate(self._window), world, may_leave=may_leave)
         self._turnstile = Turnstile()
         self.was_cut = False  # it ended before its rows did
         self._moved = asyncio.Condition()

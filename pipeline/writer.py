@@ -184,13 +184,16 @@ class SqliteWriter:
         cursor = self._connection.cursor()
         cursor.execute("BEGIN IMMEDIATE")
         try:
-            if self._fence is not None and cursor.execute(_STANDS, self._fence).fetchone() is None:
-                raise LeaseLostError(f"{self._fence} was revoked")
+            self._check_fence(cursor)
             yield cursor
             cursor.execute("COMMIT")
         except BaseException:
             self._give_up()
             raise
+
+    def _check_fence(self, cursor: sqlite3.Cursor) -> None:
+        if self._fence is not None and cursor.execute(_STANDS, self._fence).fetchone() is None:
+            raise LeaseLostError(f"{self._fence} was revoked")
 
     def _give_up(self) -> None:
         """Lets go of the database, so that others may still read and write it."""

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -165,8 +166,8 @@ def held_by(state: sa.Engine, lease: Lease, holder: str) -> None:
 
 def holder_of(process: subprocess.Popen[bytes]) -> str:
     mine = leases.this_process().split("/")
-    with open(f"/proc/{process.pid}/stat") as stat:
-        return "/".join([*mine[:-2], str(process.pid), stat.read().split()[21]])
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    return "/".join([*mine[:-2], str(process.pid), stat.split()[21]])
 
 
 def test_a_lease_is_over_when_its_holder_is_dead(
