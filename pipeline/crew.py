@@ -50,6 +50,7 @@ class Task:
     may_resend: bool
     suppressed: Path  # the numbers that must not be contacted, as the client has read them
     version: str = field(default_factory=partial(version, "dialedin-leads"))
+    machine: str = field(default_factory=leases.this_machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
     """
     if task.version != (own := version("dialedin-leads")):
         raise UserError(f"a worker has dialedin-leads {own}, and the run {task.version}: install the same everywhere")
+    if not statedb.is_postgresql(sa.make_url(task.settings["state"])) and task.machine != leases.this_machine():
+        raise UserError("--state: a file is for one machine, and a worker is on another: use PostgreSQL")
     outside = outside or Outside()
     run = RunFolder(task.run)
     job = kept.job(run, Given(settings.of_task(task.settings)))

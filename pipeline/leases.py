@@ -381,11 +381,16 @@ def _split(holder: str) -> list[str]:
     return holder.rsplit("/", 4)
 
 
+def this_machine() -> str:
+    """What all processes of this machine have in common since it was started, or at least its name."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return boot.read_text(encoding="ascii").strip() if boot.exists() else socket.gethostname()
+
+
 def _where() -> tuple[str, str, str]:
-    """This host, its boot and the namespace in which its processes are counted; "" where the system does not say."""
-    boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    booted = boot.read_text(encoding="ascii").strip() if boot.exists() else ""
-    return socket.gethostname(), booted, str(space.readlink()) if booted else ""
+    """This host, its machine, and the namespace in which its processes are counted."""
+    space = Path("/proc/self/ns/pid")
+    return socket.gethostname(), this_machine(), str(space.readlink()) if space.exists() else ""
 
 
 def _stat(pid: int) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -263,6 +263,31 @@ class Way(StrEnum):
         return ("reconcile" if can_reconcile else "resume", runs[0].run_id)
 
 
+def holders(desk: Desk) -> list[int]:
+    """The processes that hold a lease, which send."""
+    held = desk.in_state("SELECT holder FROM leases WHERE holder IS NOT NULL AND NOT has_ended ORDER BY partition")
+    return [int(holder.split("/")[-2]) for (holder,) in held]
+
+
+def kill_shared(desk: Desk, way: Way, turn: int, rng: Random) -> bool:
+    """Kills a worker of a command that has two, or the client, at a random moment of the push; whether it was hit."""
+    with desk.started(*way.command(turn, desk.runs, rng), "--workers", "2") as command:
+        if command.says("sending"):
+            while not holders(desk) and not command.ends_within(0.01):
+                pass  # its workers are still starting
+            command.ends_within(rng.uniform(0, LONGEST_SECONDS))
+        workers = holders(desk) if not command.ends_within(0) else []
+        hits = bool(workers)
+        if hits and rng.random() < 0.5:
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(workers), signal.SIGKILL)
+        elif hits:
+            command.signal(signal.SIGKILL)
+        ended = command.ended()
+    assert ended.code in (0, 1, 5, -signal.SIGKILL), ended
+    return hits
+
+
 def kill(desk: Desk, way: Way, turn: int, rng: Random) -> bool:
     """Kills a command at a random moment of its push; whether it was hit before it came to its end."""
     command = way.command(turn, desk.runs, rng)
@@ -421,11 +446,13 @@ class Story:
     leads: int
     vendor_restarts: bool = False
     database: str = "sqlite"
+    is_shared: bool = False  # two workers send, and are killed as their client is
 
     def __str__(self) -> str:
         mapped = "ClientId" if self.deal.client_id else "no ClientId"
         restarts = ", vendor restarted" if self.vendor_restarts else ""
-        return f"DuplicatesCheck={self.deal.duplicates_check}, {mapped}, {self.way}{restarts}, {self.database}"
+        shared = ", two workers" if self.is_shared else ""
+        return f"DuplicatesCheck={self.deal.duplicates_check}, {mapped}, {self.way}{restarts}{shared}, {self.database}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,9 +475,9 @@ def killed(story: Story, home: Path, database: str | None = None) -> Iterator[Sc
     rng = Random(story.seed)
     with Vendor(home, seed=story.seed * 100).open() as vendor:
         desk = Desk(home, write_list(home, story.deal, story.leads), vendor.account, database=database)
-        hits = 0
+        hits, strike = 0, kill_shared if story.is_shared else kill
         for turn in range(story.kills + 2):  # what was missed, since it had nothing left to do, is made up for
-            hits += hits < story.kills and kill(desk, story.way, turn, rng)
+            hits += hits < story.kills and strike(desk, story.way, turn, rng)
             if story.vendor_restarts:
                 vendor.kill()
                 vendor.start()

@@ -5,8 +5,10 @@ on, against a vendor that fails 15% of its calls and is killed and started again
 story. SOAK_SEED (0) stands for the moments and the faults. Prints a line per story; exits 1 where the vendor's books,
 the journal or a report show anything wrong, and keeps that story's folder.
 
+SOAK_SHARED_KILLS (20) more are of loads that two workers send: of a worker, or of the client.
+
 SOAK_FUZZ_SECONDS (600) are for damaged lists and damaged workbooks, half each, which SOAK_SEED stands for, too. Exits 1
-where one is neither read nor refused in one line (see fuzzing.py), and keeps that file. Either number may be 0.
+where one is neither read nor refused in one line (see fuzzing.py), and keeps that file. Any of these numbers may be 0.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from killing import Deal, Story, Way, counted, killed
@@ -29,27 +32,31 @@ KILLS_A_STORY = 5
 FUZZED = ("csv", "workbook")
 
 
-def stories(seed: int) -> Iterator[Story]:
+def stories(seed: int, *, is_shared: bool) -> Iterator[Story]:
     """Every combination, and again with other seeds, without end."""
     combinations = itertools.cycle(itertools.product(("1", "0"), (False, True), Way))
     for number, (duplicates_check, client_id, way) in enumerate(combinations):
         deal, own_seed = Deal(duplicates_check, client_id), seed * 100_000 + number
-        yield Story(own_seed, deal, way, KILLS_A_STORY, LEADS_A_STORY, vendor_restarts=number % 3 == 2)
+        story = Story(own_seed, deal, way, KILLS_A_STORY, LEADS_A_STORY, vendor_restarts=number % 3 == 2)
+        yield replace(story, is_shared=is_shared)
 
 
 def main() -> int:
     """Kills, then fuzzes; 1 where anything went wrong."""
     seed = int(os.environ.get("SOAK_SEED", "0"))
-    wrong = _killed_enough(int(os.environ.get("SOAK_KILLS", "100")), seed)
+    wrong = [
+        _killed_enough(int(os.environ.get("SOAK_KILLS", "100")), stories(seed, is_shared=False)),
+        _killed_enough(int(os.environ.get("SOAK_SHARED_KILLS", "20")), stories(seed, is_shared=True)),
+    ]
     fuzzed = [_fuzzed(kind, seed, float(os.environ.get("SOAK_FUZZ_SECONDS", "600")) / 2) for kind in FUZZED]
-    return int(wrong or any(fuzzed))
+    return int(any(wrong) or any(fuzzed))
 
 
-def _killed_enough(enough: int, seed: int) -> bool:
+def _killed_enough(enough: int, told: Iterator[Story]) -> bool:
     """Tells stories until enough was killed; True where one of them went wrong."""
     total: Counter[str] = Counter()
     started = time.monotonic()
-    for story in stories(seed):
+    for story in told:
         if total["kills"] >= enough:
             break
         total += _told(story)

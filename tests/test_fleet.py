@@ -20,6 +20,10 @@ import distributed
 import pytest
 from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
 
+from pipeline.crew import Task, send_partition
+from pipeline.leases import Lease
+from pipeline.model import UserError
+from pipeline.outgoing import Choice
 from pipeline.pace import BURST_SECONDS
 from pipeline.sandbox.profiles import profile_named
 
@@ -223,3 +227,37 @@ def test_the_rate_is_that_of_all_workers(
     for at, first in enumerate(times):
         in_a_second = bisect_left(times, first + 1) - at
         assert in_a_second <= rate * (1 + BURST_SECONDS) + 1 + workers  # one of each may be held up on its way
+
+
+# --- What the client does itself ---
+
+
+def test_a_canary_goes_first_and_a_sample_is_read_back(
+    leads: Leads, home: Path, account: Account, scheduler: str
+) -> None:
+    shared = ["--canary", "5", "--verify", "100%", "--limit", "40", "--scheduler", scheduler]
+    ended = leads(*list_of(home, 60), *shared, env=account.env | QUICKLY)
+    assert ended.json["counts"] == {"accepted": 40, "not_attempted": 20}
+    assert [row["status"] for row in ended.rows] == ["accepted"] * 40 + ["not_attempted"] * 20
+    assert ended.json["read_back"] == {"matches": 40}
+
+
+# --- Who may be a worker ---
+
+
+@pytest.fixture
+def task(home: Path) -> Task:
+    """A task of a run that is not there: whoever may not do it says so before it looks."""
+    state = {"state": f"sqlite:///{home}/state.db"}
+    return Task(home, state, Lease("run", 0, 1), 1, None, Choice.ALL, None, may_resend=True, suppressed=home)
+
+
+def test_a_state_that_is_a_file_is_for_workers_of_one_machine(task: Task) -> None:
+    """SQLite's locks do not hold over a network."""
+    with pytest.raises(UserError, match="PostgreSQL"):
+        send_partition(replace(task, machine="another"))
+
+
+def test_a_worker_of_another_version_sends_nothing(task: Task) -> None:
+    with pytest.raises(UserError, match="install the same"):
+        send_partition(replace(task, version="0.0.1"))

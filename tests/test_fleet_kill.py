@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BOTH, Account, Leads, Result, wait_until
-from killing import FLAKY, LOAD, TOUCHY, Command, Deal, Desk, Way, finish, violations, write_list
+from killing import FLAKY, LOAD, TOUCHY, Command, Deal, Desk, Way, finish, holders, violations, write_list
 
 from pipeline import leases
 from pipeline.delivery import utc_now
@@ -36,12 +36,6 @@ def here(leads: Leads, desk: Desk) -> Callable[..., Result]:
 def sent(desk: Desk) -> int:
     """How many rows were sent, or are being sent."""
     return int(desk.in_state("SELECT count(*) FROM sends")[0][0])
-
-
-def holders(desk: Desk) -> list[int]:
-    """The processes that hold a lease."""
-    held = desk.in_state("SELECT holder FROM leases WHERE holder IS NOT NULL AND NOT has_ended ORDER BY partition")
-    return [int(holder.split("/")[-2]) for (holder,) in held]
 
 
 def until_under_way(desk: Desk, command: Command) -> list[int]:
