@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import mapping
+from pipeline import mapping, settings
 from pipeline.earlier import Selection
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
@@ -27,6 +27,8 @@ class Given:
     dial_non_callables: bool = False
     stale_ok: bool = False
     raw_csv: bool = False  # as well as where the run had it
+    workers: int | None = None  # of this command only, as is the scheduler
+    scheduler: str | None = None
 
 
 def job(run: RunFolder, given: Given) -> Job:
@@ -57,6 +59,8 @@ def job(run: RunFolder, given: Given) -> Job:
         parent=manifest["parent"],
         selection=selection,
         fresh_at=manifest["fresh_at"],
+        workers=given.workers,
+        scheduler=given.scheduler,
     )
     if found.scope != manifest["scope"]:
         vendor = found.operation.vendor
@@ -65,6 +69,17 @@ def job(run: RunFolder, given: Given) -> Job:
             f"mend {vendor.account.upper()} and {vendor.base_url_setting.upper()} (see: leads config)"
         )
     return found
+
+
+def on_worker(run: RunFolder) -> Job:
+    """The job of a run as another process has it, for one that shares its work.
+
+    The manifest says how, whatever is set here; whose account it is, and its credentials, are this environment's own.
+    Raises UserError where that is another account.
+    """
+    told = run.read_json("manifest.json")["settings"]
+    how = {name: value for name, value in told.items() if not name.startswith(settings.VENDORS)}
+    return job(run, Given(settings.resolve(how, told)[0]))
 
 
 def _file(of: Mapping[str, Any]) -> GivenFile:

@@ -28,7 +28,7 @@ MAX_FILE_SIZE = 10 * 10**9  # bytes: more than any list of people has
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@]*)@")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
-_VENDORS = ("dialedin_", "dialogtech_")
+VENDORS = ("dialedin_", "dialogtech_")  # what the names of their settings begin with
 
 
 def _default_state() -> str:
@@ -242,7 +242,7 @@ def _from_environment() -> dict[str, tuple[str, Any]]:
     """
     found: dict[str, tuple[str, Any]] = {}
     for name in Settings.model_fields:
-        variable = name.upper() if name.startswith(_VENDORS) else f"LEADS_{name.upper()}"
+        variable = name.upper() if name.startswith(VENDORS) else f"LEADS_{name.upper()}"
         if value := os.environ.get(variable):
             found[name] = variable, value
         elif name in (*SECRETS, "state") and (path := os.environ.get(f"{variable}_FILE")):
