@@ -216,6 +216,17 @@ def test_what_a_failure_quotes_of_a_row_is_not_told(leads: Leads, home: Path, ac
     assert phone(1) not in told.err
 
 
+def test_a_database_that_is_not_as_it_was_is_told_in_words(leads: Leads, home: Path, account: Account) -> None:
+    """Also by a command that sends nothing."""
+    write(home / "l.csv", f"Phone\n{phone(1)}\n")
+    write(home / "m.toml", MAPPING)
+    leads("load", "l.csv", "-m", "m.toml", env=account.env)
+    in_state("ALTER TABLE requests RENAME COLUMN reply TO answer")
+    told = leads("explain", "--row", "2")
+    assert told.code == 70
+    assert "the state database can't be used: column requests.reply does not exist" in told.err
+
+
 # --- Losing it ---
 
 
