@@ -148,8 +148,9 @@ def test_without_its_driver_the_extra_is_named(database: str, home: Path) -> Non
 def test_a_commit_waits_for_the_disk_whatever_the_server_does_by_itself(state: sa.Engine, server: Server) -> None:
     with contextlib.closing(server.connect()) as connection:
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
-    with writer.opened(state) as own:
+    with lock.held(state, "account", "run") as held, writer.opened(held) as own:
         assert own._session.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        assert own._session.execute("SHOW lock_timeout").fetchone() == ("30s",)
 
 
 def test_any_text_can_be_kept(state: sa.Engine) -> None:
