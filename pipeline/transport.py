@@ -110,7 +110,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
     def _kept(self, origin: _Origin) -> Connection | None:
         """The connection used last, if it is in order; those that were free for too long are closed."""
         free = self._free[origin]
-        oldest = asyncio.get_running_loop().time() - self._keepalive_seconds
+        if not free:
+            return None
+        oldest = free[-1].now - self._keepalive_seconds
         while free and (free[0].free_since < oldest or not free[0].is_free):
             free.popleft().close()
         while free:
