@@ -59,7 +59,10 @@ def main(now: Callable[[], datetime] | None = None) -> None:
         _say(f"leads: {error}")
         code = error.exit_code
     except JournalError as error:
-        _say(f"leads: {error}\nNothing was sent that it does not hold. Make room on its disk, then: leads resume")
+        _say(
+            f"leads: {error}\nNothing was sent that it does not hold. "
+            "Once it can be written again (a full disk? a server that is down?): leads resume"
+        )
         code = 70
     except BrokenPipeError:  # whoever read what was told has gone
         _forget_stdout()
@@ -312,7 +315,8 @@ def explain(run: str, number: int, source: str | None, **given: Any) -> None:
 
     settings = _settings(given)
     found = folder.find(settings.runs, run)
-    screen.story(explain.story(found, number, source, given["state"]), as_json=given["as_json"])
+    told = explain.story(found, number, source, _journal(found, settings, given))
+    screen.story(told, as_json=given["as_json"])
 
 
 @cli.command()
@@ -368,7 +372,7 @@ def show(run: str, rebuild: bool, **given: Any) -> None:
     if rebuild:
         from pipeline import ending
 
-        ending.rebuild(found, given["state"])
+        ending.rebuild(found, _journal(found, settings, given))
     screen.result(found.read_json("summary.json"), as_json=given["as_json"])
 
 
@@ -480,6 +484,13 @@ cli.add_command(mapping_commands.mapping)
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.get(name) for name in _SETTINGS}
+
+
+def _journal(run: RunFolder, settings: Settings, given: dict[str, Any]) -> str:
+    """The URL of the state database that a run wrote to, or of the one that is named instead."""
+    from pipeline.settings import journal
+
+    return journal(settings, run.read_json("manifest.json")["settings"]["state"], given["state"])
 
 
 def _settings(given: dict[str, Any]) -> Settings:

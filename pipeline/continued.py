@@ -56,7 +56,7 @@ def reconcile(earlier: RunFolder, given: Given, world: World) -> Summary:
 
 def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_resend: bool) -> Summary:
     stages.check(job)
-    with run.opened(job, world) as line, line.locked(earlier):
+    with run.opened(job, world) as opened, opened.locked(earlier) as line:
         # Looked at under the lock: else it may be about to send. A power cut may have taken the log alone.
         if not (earlier.has_sent or records.knows(line.state, earlier.run_id)):
             earlier.remove_parts()

@@ -2,7 +2,7 @@
 
 A row is committed as `sending` before its bytes leave, and its settlement is one transaction. While a row is
 `sending`, unique indexes claim its phone and its identifier in its account, whatever the run or operation.
-One thread writes; what arrives while it commits goes into the next group.
+One thread writes, one group at a time; what is asked for while it commits goes into the next one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pipeline.model import Held, JournalError, Outcome, Payload, Request, Status
 from pipeline.writer import Statement, Write, Writer
 
 GROUP_AT_MOST = 500  # operations in one commit
+QUIET_TURNS = 3  # of the event loop, in which nothing was asked for: whoever came in with the others has asked by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Scope:
 class _Order(NamedTuple):
     write: Write
     done: asyncio.Future[bool] | None
+
+
+class _Group(NamedTuple):
+    orders: Sequence[_Order]
+    loop: asyncio.AbstractEventLoop
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,10 @@ class Journal:
     def __init__(self, writer: Writer, scope: Scope, marking: Marking | None = None) -> None:
         self._writer = writer
         self._scope, self._marking = scope, marking
-        self._queue: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._orders: list[_Order] = []  # not handed over yet
+        self._loop: asyncio.AbstractEventLoop | None = None  # theirs
+        self._is_due = False  # the thread has a group, or gets one in the loop's next turn
+        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._broken: Exception | None = None
         self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
         self._thread.start()
@@ -90,7 +99,8 @@ class Journal:
         Only where the vendor has taken a number off do-not-call, it is not known as such any more.
         """
         j = outcome.judgement
-        said = (outcome.status, outcome.code, j.message, outcome.attempts, j.http_status, j.reply, j.result, j.lead_id)
+        status = outcome.status.value  # an enum's member takes the driver three times as long as a plain text
+        said = (status, outcome.code, j.message, outcome.attempts, j.http_status, j.reply, j.result, j.lead_id)
         place = (self._scope.run_id, payload.source, payload.row)
         if self._marking is not None and not self._marking.forbids and outcome.status is Status.ACCEPTED:
             mark = statedb.hashed(payload.phone, self._marking.key)
@@ -112,61 +122,80 @@ class Journal:
         place = (self._scope.run_id, held.source, held.row)
         return self._submit(Statement.HOLD, (*place, held.status, held.code, held.message, at))
 
+    @property
+    def may_be_lost(self) -> bool:
+        """Whether it can be lost without a word while nothing is written: `look` tells."""
+        return self._writer.may_be_lost
+
+    def look(self) -> asyncio.Future[bool]:
+        """Resolves once it is known that the journal can be written, and is this run's still."""
+        return self._submit(Statement.LOOK, ())
+
     def close(self) -> None:
-        """Ends the writing thread after what is queued."""
-        self._queue.put(None)
+        """Ends the writing thread after all that was asked for."""
+        self._hand_over(len(self._orders))
+        self._groups.put(None)
         self._thread.join()
 
     def _submit(self, statement: Statement, values: tuple[object, ...]) -> asyncio.Future[bool]:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Order(Write(statement, values), done))
+        self._add(_Order(Write(statement, values), done))
         return done
-
-    def _write_groups(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group, ended = self._gather(first)
-            self._write(group)
-            if ended:
-                return
 
     def _tell(self, statement: Statement, values: tuple[object, ...]) -> None:
         """Has something written that nobody waits for."""
-        self._queue.put(_Order(Write(statement, values), None))
+        self._add(_Order(Write(statement, values), None))
 
-    def _gather(self, first: _Order) -> tuple[list[_Order], bool]:
-        group = [first]
-        while len(group) < GROUP_AT_MOST:
-            try:
-                more = self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if more is None:
-                return group, True
-            group.append(more)
-        return group, False
+    def _add(self, order: _Order) -> None:
+        self._orders.append(order)
+        if not self._is_due:
+            self._is_due = True
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._gather, self._loop, 0, 0)
 
-    def _write(self, group: Sequence[_Order]) -> None:
-        """Commits the group, then tells who waits. After one failure nothing is written: an order must not be lost."""
-        written = [False] * len(group)
+    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
+        """Hands a group over once nothing more was asked for in some turns of the loop: a commit costs many writes."""
+        asked = len(self._orders)
+        quiet = quiet + 1 if asked == seen else 0
+        if quiet < QUIET_TURNS and asked < GROUP_AT_MOST:
+            loop.call_soon(self._gather, loop, asked, quiet)
+        else:
+            self._hand_over()
+
+    def _hand_over(self, at_most: int = GROUP_AT_MOST) -> None:
+        """Gives the thread its next group, if anything was asked for."""
+        group, self._orders = self._orders[:at_most], self._orders[at_most:]
+        self._is_due = bool(group)
+        if group:
+            assert self._loop is not None
+            self._groups.put(_Group(group, self._loop))
+
+    def _write_groups(self) -> None:
+        while (group := self._groups.get()) is not None:
+            written = self._write(group.orders)
+            group.loop.call_soon_threadsafe(self._answer, group.orders, written, self._broken)
+
+    def _write(self, orders: Sequence[_Order]) -> list[bool]:
+        """Commits a group. After one failure nothing is written: an order must not be lost."""
         try:
             if self._broken is None:
-                written = self._writer.commit([order.write for order in group])
+                return self._writer.commit([order.write for order in orders])
         except Exception as error:  # noqa: BLE001 whatever it is, whoever waits must be told
             self._broken = error
-        waiting = [(order.done, was) for order, was in zip(group, written, strict=True) if order.done is not None]
-        if waiting:
-            loop = waiting[0][0].get_loop()
-            loop.call_soon_threadsafe(_answer, waiting, self._broken)
+        return [False] * len(orders)
 
-
-def _answer(waiting: Sequence[tuple[asyncio.Future[bool], bool]], broken: Exception | None) -> None:
-    for future, written in waiting:
-        if future.cancelled():
-            continue
-        if broken is None:
-            future.set_result(written)
-        else:
-            future.set_exception(JournalError(f"the journal can't be written: {broken}"))
+    def _answer(self, orders: Sequence[_Order], written: Sequence[bool], broken: Exception | None) -> None:
+        """Tells who waits. What that makes them ask for is in the next group."""
+        for (_, done), was in zip(orders, written, strict=True):
+            if done is None or done.cancelled():
+                continue
+            if broken is None:
+                done.set_result(was)
+            else:
+                said = str(broken).partition("\n")[0]  # a server's details quote the row: its phone, and its reply
+                done.set_exception(JournalError(f"the journal can't be written: {said}"))
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._gather, loop, 0, 0)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ whom, is known before the first of them leaves.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,8 +66,8 @@ def load(job: Job, world: World) -> Summary:
 
     Raises UserError or InputError before anything is sent, and JournalError where nothing can be recorded.
     """
-    with opened(job, world) as line, stages.begin(job, world) as run, line.locked(run):
-        return line.load(run)
+    with opened(job, world) as line, stages.begin(job, world) as run, line.locked(run) as own:
+        return own.load(run)
 
 
 @contextmanager
@@ -87,8 +86,8 @@ def opened(job: Job, world: World) -> Iterator[Line]:
             records.do_not_call(state, job.scope) as listed,
         ):
             yield Line(job, world, heard, state, access, listed, started, workers)
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:  # a disk that is full by now, or may not be written
-        reason = getattr(error, "orig", error)
+    except (sa.exc.DBAPIError, statedb.driver_error(state)) as error:  # a disk that is full, a server that is gone
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
         raise JournalError(f"--state {state.url.render_as_string()}: can't be used: {reason}") from None
 
 
@@ -106,11 +105,11 @@ class Line:
     workers: Cluster | None  # None: this process does all of it
 
     @contextmanager
-    def locked(self, run: RunFolder) -> Iterator[None]:
-        """Holds the account while the run lasts; nothing that it spooled outlasts it."""
-        with stages.locked(self.job, run, self.state, self.world):
+    def locked(self, run: RunFolder) -> Iterator[Line]:
+        """Holds the account while the run lasts: the line on which it goes. Nothing that it spooled outlasts it."""
+        with stages.locked(self.job, run, self.state, self.world) as own:
             try:
-                yield
+                yield replace(self, state=own)
             finally:
                 run.remove_spool()
 

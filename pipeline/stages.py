@@ -32,7 +32,6 @@ from pipeline import (
     report,
     settings,
     source,
-    statedb,
     suppress,
 )
 from pipeline.advice import Advice
@@ -161,17 +160,19 @@ def _chosen(table: pa.Table, src: Source) -> pa.Table:
 
 
 @contextmanager
-def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[None]:
-    """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing."""
-    locks = statedb.folder_of(state) / "locks"
+def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[sa.Engine]:
+    """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing.
+
+    Gives the state database as this run is to write it.
+    """
     if job.goes_beside:
-        with lock.beside(locks, job.scope):
-            yield
+        with lock.beside(state, job.scope):
+            yield state
         return
-    with lock.held(locks, job.scope, run.run_id):
-        with lock.nobody_beside(locks, job.scope) as alone:
+    with lock.held(state, job.scope, run.run_id) as own:
+        with lock.nobody_beside(state, job.scope) as alone:
             records.bury(state, job.scope, micros(world.now()), all_dead=alone)
-        yield
+        yield own
 
 
 def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
