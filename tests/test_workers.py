@@ -102,7 +102,8 @@ def test_rows_that_go_once_more_are_shared_too(leads: Leads, home: Path, account
     """A retry with workers takes the rows that it names, and no others; a load with workers sends each row once."""
     rows = [[phone(at), "New" if at % 9 else "zz"] for at in range(300)]
     listed = write_csv(home / "list.csv", [["Phone", "State"], *rows])
-    mapping = 'operation = "InsertLead"\nunmapped = "ignore"\n[fields]\nPrimaryPhone = "Phone"\nCampaign = { value = "Spring Renewals" }\n'
+    mapping = 'operation = "InsertLead"\nunmapped = "ignore"\n[fields]\nPrimaryPhone = "Phone"\n'
+    mapping += 'Campaign = { value = "Spring Renewals" }\n'
     strict = write(home / "strict.toml", mapping + 'State = { column = "State", map = { New = "NY" } }\n')
     lax = write(home / "lax.toml", mapping)
     first = leads("load", listed, "-m", strict, "--workers", 2, "--json", env=account.env)
