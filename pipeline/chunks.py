@@ -70,8 +70,9 @@ class Reading:
 
 
 class Written(NamedTuple):
-    """How many rows of a chunk are in its part, and what the vendor advises against in them."""
+    """The number of a part, its rows (none: there is no part), and what the vendor advises against in them."""
 
+    part: int
     rows: int
     advice: Advice
 
@@ -135,7 +136,7 @@ def _write(run: RunFolder, place: tuple[int, int], made: Made, chosen: _Rows | N
         table = table.filter(pa.array(np.isin(table["row"].to_numpy(), chosen)))
     if table.num_rows:
         run.write_part(*place, table)
-    return Written(table.num_rows, made.advice)
+    return Written(place[1], table.num_rows, made.advice)
 
 
 # --- What the client does ---
