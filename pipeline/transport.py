@@ -16,6 +16,7 @@ import ssl
 import zlib
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 import aiohappyeyeballs
