@@ -34,7 +34,7 @@ class Told(NamedTuple):
     rows: npt.NDArray[np.int64]
     valid: npt.NDArray[np.bool_]
     found: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.int64] | None
+    keys: npt.NDArray[np.int64] | None = None
 
 
 class Looked(NamedTuple):
@@ -53,7 +53,7 @@ class Decided(NamedTuple):
 
     repeated: npt.NDArray[np.int64]
     others: npt.NDArray[np.int64]
-    occurrence: npt.NDArray[np.int64] | None
+    occurrence: npt.NDArray[np.int64] | None = None
 
 
 class Made(NamedTuple):

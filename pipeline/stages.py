@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,11 +112,18 @@ def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
 
 
 def prepare(
-    job: Job, world: World, run: RunFolder, sources: Sequence[Source], workers: Cluster | None = None
+    job: Job,
+    world: World,
+    run: RunFolder,
+    sources: Sequence[Source],
+    *,
+    workers: Cluster | None,
+    written: Callable[[int, Path], None] = lambda _number, _part: None,
 ) -> Repeats:
     """Pass two: every row read, mapped, cleaned, validated and written into a part, by the workers if there are any.
 
-    Gives which of the valid rows share a phone or identifier, by their places.
+    `written` is told of each part, in order, once it is on disk: of which source it is, and where. Gives which of the
+    valid rows share a phone or identifier, by their places.
     """
     counts, advice = Counts(job.mapping.policy), Advice()
     readings = [
@@ -128,9 +136,11 @@ def prepare(
                 for told in crew.told(reading):
                     counts.foresee(number, told)
         for reading in readings:
-            for written in crew.parts(reading, counts):
-                advice.add(written.advice)
-                world.progress.reading(written.rows)
+            for made in crew.parts(reading, counts):
+                advice.add(made.advice)
+                world.progress.reading(made.rows)
+                if made.rows:
+                    written(reading.preparer.number, run.part(reading.preparer.number, made.part))
     _note(run, list(advice.notes()))
     run.remove_spool()
     return counts.seen
