@@ -49,6 +49,30 @@ class Pushed:
     signal: int | None
 
 
+class _Bell:
+    """Wakes whoever waits when it rings; costs nothing where nobody does."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def wait(self, heard: int) -> None:
+        """Returns once there were more rings than `heard`."""
+        if self.rings > heard:
+            return
+        rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(rung)
+        await rung
+
+    def ring(self) -> None:
+        """Something has changed."""
+        self.rings += 1
+        waiting, self._waiting = self._waiting, []
+        for rung in waiting:
+            if not rung.done():
+                rung.set_result(None)
+
+
 Deliveries = Callable[[Sender, Endpoint, Payload, Trail], Delivery]
 
 
@@ -105,13 +129,12 @@ class Push:
         self._sender = Sender(limiter, limits.attempts, watch, Gate(self._window), world, may_leave=may_leave)
         self._turnstile = Turnstile()
         self.was_cut = False  # it ended before its rows did
-        self._moved = asyncio.Condition()
+        self._turn, self._moved = asyncio.Lock(), _Bell()
         self._under_way = 0
         self._again: deque[Delivery] = deque()
         self._doubts: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._settling: set[asyncio.Future[bool]] = set()
-        self._waking: set[asyncio.Task[None]] = set()
 
     async def run(self, batches: Iterator[Batch]) -> Pushed:
         """Sends every row of `batches` once its turn comes. Raises JournalError where nothing can be recorded."""
@@ -138,22 +161,13 @@ class Push:
     def stop(self) -> None:
         """No more rows are taken, and those under way may end: another worker of the run says so."""
         self._sender.stop.set()
-        self._wake()
+        self._moved.ring()
 
     def grow(self, concurrency: int) -> None:
         """So many calls may be under way here from now on, or as many as before."""
         if concurrency > self._window.most:
             self._window.grow(concurrency)
-            self._wake()
-
-    def _wake(self) -> None:
-        async def tell() -> None:
-            async with self._moved:
-                self._moved.notify_all()
-
-        task = asyncio.create_task(tell())
-        self._waking.add(task)
-        task.add_done_callback(self._waking.discard)
+            self._moved.ring()
 
     async def _finish(self, workers: Sequence[asyncio.Task[None]]) -> None:
         """Waits for the workers; after a signal, no longer than the drain. The first failure of one is raised."""
@@ -175,19 +189,21 @@ class Push:
                 self._sender.stop.set()  # a fault of ours: nobody takes another row
                 raise
             finally:
-                await self._done(None if resting else delivery.payload)
+                self._done(None if resting else delivery.payload)
 
     async def _take(self, feed: Feed) -> Delivery | None:
         """The next row that may go now; None at the end, or when the run stops."""
-        async with self._moved:
-            while not self._sender.stop.is_set():
+        while True:
+            heard = self._moved.rings
+            async with self._turn:
+                if self._sender.stop.is_set():
+                    return None
                 if not self._must_pause() and (delivery := await self._ready(feed)) is not None:
                     self._under_way += 1
                     return delivery
-                if not (self._under_way or self._doubts or self._turnstile.waiting):
-                    return None
-                await self._moved.wait()  # someone is under way or in doubt, and will tell
-        return None
+            if not (self._under_way or self._doubts or self._turnstile.waiting):
+                return None
+            await self._moved.wait(heard)  # someone is under way or in doubt, and will tell
 
     async def _ready(self, feed: Feed) -> Delivery | None:
         if self._again:
@@ -212,13 +228,12 @@ class Push:
                 return payload
         return None
 
-    async def _done(self, payload: Payload | None) -> None:
+    def _done(self, payload: Payload | None) -> None:
         """A worker is free again; `payload` has ended, or is None where it rests in doubt."""
-        async with self._moved:
-            self._under_way -= 1
-            if payload is not None:
-                self._turnstile.leave(payload)
-            self._moved.notify_all()
+        self._under_way -= 1
+        if payload is not None:
+            self._turnstile.leave(payload)
+        self._moved.ring()
 
     async def _deliver(self, delivery: Delivery) -> bool:
         """Sends a row and settles it; True where it rests in doubt instead."""
@@ -304,7 +319,7 @@ class Push:
         except asyncio.CancelledError:
             self._settle(delivery, delivery.interrupted())
         finally:
-            await self._rested(None if begun else delivery.payload)
+            self._rested(None if begun else delivery.payload)
 
     async def _resolve(self, delivery: Delivery, doubtful: Outcome) -> None:
         """Lets a row in doubt rest, looks it up, and settles it or lets it be sent again."""
@@ -319,15 +334,14 @@ class Push:
         except asyncio.CancelledError:
             self._settle(delivery, _after(delivery, doubtful, Action.GIVE_UP))
         finally:
-            await self._rested(delivery.payload if ended else None)
+            self._rested(delivery.payload if ended else None)
 
-    async def _rested(self, payload: Payload | None) -> None:
+    def _rested(self, payload: Payload | None) -> None:
         """A row rests no more; `payload` has ended, or is None where it goes on."""
-        async with self._moved:
-            self._doubts.discard(_this_task())
-            if payload is not None:
-                self._turnstile.leave(payload)
-            self._moved.notify_all()
+        self._doubts.discard(_this_task())
+        if payload is not None:
+            self._turnstile.leave(payload)
+        self._moved.ring()
 
     def _resolved(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:
