@@ -49,6 +49,11 @@ class Connection(asyncio.Protocol):
         """Whether the connection is there, in order, and waits for a request."""
         return self._transport is not None and self._reply is None
 
+    @property
+    def now(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
     async def exchange(self, request: bytes, seconds: float | None) -> RawReply:
         """The reply to `request`, complete within so many seconds.
 

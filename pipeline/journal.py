@@ -71,7 +71,7 @@ class Journal:
         self._writer = writer
         self._scope, self._marking = scope, marking
         self._orders: list[_Order] = []  # not handed over yet
-        self._loop: asyncio.AbstractEventLoop | None = None  # theirs
+        self._loop: asyncio.AbstractEventLoop | None = None  # whose they are; to ask which one runs is a system call
         self._is_due = False  # the thread has a group, or gets one in the loop's next turn
         self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._broken: Exception | None = None
@@ -138,7 +138,7 @@ class Journal:
         self._thread.join()
 
     def _submit(self, statement: Statement, values: tuple[object, ...]) -> asyncio.Future[bool]:
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bool] = self._running().create_future()
         self._add(_Order(Write(statement, values), done))
         return done
 
@@ -150,15 +150,19 @@ class Journal:
         self._orders.append(order)
         if not self._is_due:
             self._is_due = True
-            self._loop = asyncio.get_running_loop()
-            self._loop.call_soon(self._gather, self._loop, 0, 0)
+            self._running().call_soon(self._gather, 0, 0)
 
-    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
+    def _running(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    def _gather(self, seen: int, quiet: int) -> None:
         """Hands a group over once nothing more was asked for in some turns of the loop: a commit costs many writes."""
         asked = len(self._orders)
         quiet = quiet + 1 if asked == seen else 0
         if quiet < QUIET_TURNS and asked < GROUP_AT_MOST:
-            loop.call_soon(self._gather, loop, asked, quiet)
+            self._running().call_soon(self._gather, asked, quiet)
         else:
             self._hand_over()
 
@@ -167,8 +171,7 @@ class Journal:
         group, self._orders = self._orders[:at_most], self._orders[at_most:]
         self._is_due = bool(group)
         if group:
-            assert self._loop is not None
-            self._groups.put(_Group(group, self._loop))
+            self._groups.put(_Group(group, self._running()))
 
     def _write_groups(self) -> None:
         while (group := self._groups.get()) is not None:
@@ -194,8 +197,7 @@ class Journal:
             else:
                 said = str(broken).partition("\n")[0]  # a server's details quote the row: its phone, and its reply
                 done.set_exception(JournalError(f"the journal can't be written: {said}"))
-        loop = asyncio.get_running_loop()
-        loop.call_soon(self._gather, loop, 0, 0)
+        self._running().call_soon(self._gather, 0, 0)
 
 
 @contextlib.contextmanager

@@ -47,6 +47,30 @@ class Pushed:
     signal: int | None
 
 
+class _Bell:
+    """Wakes whoever waits when it rings; costs nothing where nobody does."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def wait(self, heard: int) -> None:
+        """Returns once there were more rings than `heard`."""
+        if self.rings > heard:
+            return
+        rung: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(rung)
+        await rung
+
+    def ring(self) -> None:
+        """Something has changed."""
+        self.rings += 1
+        waiting, self._waiting = self._waiting, []
+        for rung in waiting:
+            if not rung.done():
+                rung.set_result(None)
+
+
 Deliveries = Callable[[Sender, Endpoint, Payload, Trail], Delivery]
 
 
@@ -74,7 +98,7 @@ class Push:
         gate = Gate(Window(limits.concurrency))
         self._sender = Sender(limits.rate_per_second, limits.attempts, watch, gate, world)
         self._turnstile = Turnstile()
-        self._moved = asyncio.Condition()
+        self._turn, self._moved = asyncio.Lock(), _Bell()
         self._under_way = 0
         self._again: deque[Delivery] = deque()
         self._doubts: set[asyncio.Task[None]] = set()
@@ -122,19 +146,21 @@ class Push:
                 self._sender.stop.set()  # a fault of ours: nobody takes another row
                 raise
             finally:
-                await self._done(None if resting else delivery.payload)
+                self._done(None if resting else delivery.payload)
 
     async def _take(self, feed: Feed) -> Delivery | None:
         """The next row that may go now; None at the end, or when the run stops."""
-        async with self._moved:
-            while not self._sender.stop.is_set():
+        while True:
+            heard = self._moved.rings
+            async with self._turn:
+                if self._sender.stop.is_set():
+                    return None
                 if not self._must_pause() and (delivery := await self._ready(feed)) is not None:
                     self._under_way += 1
                     return delivery
-                if not (self._under_way or self._doubts or self._turnstile.waiting):
-                    return None
-                await self._moved.wait()  # someone is under way or in doubt, and will tell
-        return None
+            if not (self._under_way or self._doubts or self._turnstile.waiting):
+                return None
+            await self._moved.wait(heard)  # someone is under way or in doubt, and will tell
 
     async def _ready(self, feed: Feed) -> Delivery | None:
         if self._again:
@@ -159,13 +185,12 @@ class Push:
                 return payload
         return None
 
-    async def _done(self, payload: Payload | None) -> None:
+    def _done(self, payload: Payload | None) -> None:
         """A worker is free again; `payload` has ended, or is None where it rests in doubt."""
-        async with self._moved:
-            self._under_way -= 1
-            if payload is not None:
-                self._turnstile.leave(payload)
-            self._moved.notify_all()
+        self._under_way -= 1
+        if payload is not None:
+            self._turnstile.leave(payload)
+        self._moved.ring()
 
     async def _deliver(self, delivery: Delivery) -> bool:
         """Sends a row and settles it; True where it rests in doubt instead."""
@@ -240,11 +265,10 @@ class Push:
         except asyncio.CancelledError:
             self._settle(delivery, _after(delivery, doubtful, Action.GIVE_UP))
         finally:
-            async with self._moved:
-                self._doubts.discard(_this_task())
-                if ended:
-                    self._turnstile.leave(delivery.payload)
-                self._moved.notify_all()
+            self._doubts.discard(_this_task())
+            if ended:
+                self._turnstile.leave(delivery.payload)
+            self._moved.ring()
 
     def _resolved(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (failure := task.exception()) is not None:

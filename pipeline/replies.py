@@ -177,6 +177,8 @@ def _is_one_plain_line(body: str) -> bool:
 
 def retry_after_seconds(header: str, now: datetime) -> float | None:
     """Seconds that a Retry-After header asks for, 0 to 120; None where it says nothing readable."""
+    if not header:
+        return None
     if header.strip().isdecimal():
         return min(float(header), RETRY_AFTER_AT_MOST)
     try:

@@ -100,12 +100,10 @@ class Wire:
         self._squeezed = [_squeezed(secret) for secret in kept if secret]
         self._short_holds_secret = lru_cache(maxsize=256)(self._holds_secret)  # most replies are a handful of texts
         self._transport = transport
-        self._headers = (
-            (b"Host", self._url.netloc),
-            (b"Accept", b"*/*"),
-            (b"User-Agent", b"dialedin-leads"),
-            (b"Content-Type", b"application/x-www-form-urlencoded"),
+        self._headers = httpx.Headers(
+            [(b"Host", self._url.netloc), (b"Accept", b"*/*"), (b"User-Agent", b"dialedin-leads")]
         )
+        self._form_headers = lru_cache(maxsize=1024)(self._headers_of_form)  # forms differ little in their lengths
         self._method, self._longest, self._timeout_seconds = method, longest, timeout_seconds
         self._extensions = _limits(timeout_seconds)
 
@@ -119,13 +117,14 @@ class Wire:
         """
         try:
             response = await self._transport.handle_async_request(self._request(body))
-            content = await _content(response)
+            told = _telling_headers(response)
+            content = await _content(response, is_packed=b"content-encoding" in told)
         except httpx.TransportError as error:
             failure = self._bare(error)
         except httpx.DecodingError:
             failure = httpx.RemoteProtocolError("the reply can't be decompressed")
         else:
-            return self._reply(response, content)
+            return _reply(response.status_code, told, content)
         raise failure  # outside the handler: the original may hold the request, so it is not chained
 
     def _request(self, body: bytes) -> httpx.Request:
@@ -134,24 +133,18 @@ class Wire:
         if self._longest is not None:
             extensions = _limits(max(self._longest(body), self._timeout_seconds))
         if self._method == "GET":
-            return httpx.Request("GET", _with_query(self._url, form), headers=self._headers[:-1], extensions=extensions)
+            return httpx.Request("GET", _with_query(self._url, form), headers=self._headers, extensions=extensions)
         return httpx.Request(
             "POST",
             self._url,
-            headers=[*self._headers, (b"Content-Length", b"%d" % len(form))],
+            headers=self._form_headers(len(form)),
             stream=httpx.ByteStream(form),
             extensions=extensions,
         )
 
-    def _reply(self, response: httpx.Response, content: bytes) -> Reply:
-        content_type = response.headers.get("content-type", "")
-        return Reply(
-            http_status=response.status_code,
-            body=_decoded(content, content_type),
-            content_type=content_type,
-            retry_after=response.headers.get("retry-after", ""),
-            date=response.headers.get("date", ""),
-        )
+    def _headers_of_form(self, length: int) -> httpx.Headers:
+        content = [(b"Content-Type", b"application/x-www-form-urlencoded"), (b"Content-Length", b"%d" % length)]
+        return httpx.Headers([*self._headers.raw, *content])
 
     def cleansed(self, judgement: Judgement, reply: Reply) -> Judgement:
         """The judgement; with nothing of the reply in it where the server repeated a secret, in whatever spelling."""
@@ -244,9 +237,33 @@ def _line(text: str) -> str:
     return " ".join(_URL.sub("[url]", text).split())[:_MAX_MESSAGE]
 
 
-async def _content(response: httpx.Response) -> bytes:
+_TELLING_HEADERS = frozenset({b"content-type", b"content-encoding", b"retry-after", b"date"})
+
+
+def _telling_headers(response: httpx.Response) -> dict[bytes, str]:
+    """The headers that matter, by their names in lower case: one look, where `headers.get` takes one for each."""
+    found: dict[bytes, str] = {}
+    for name, value in response.headers.raw:
+        if (key := name.lower()) in _TELLING_HEADERS:
+            text = value.decode("utf-8", errors="replace")
+            found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _reply(http_status: int, told: Mapping[bytes, str], content: bytes) -> Reply:
+    content_type = told.get(b"content-type", "")
+    return Reply(
+        http_status=http_status,
+        body=_decoded(content, content_type),
+        content_type=content_type,
+        retry_after=told.get(b"retry-after", ""),
+        date=told.get(b"date", ""),
+    )
+
+
+async def _content(response: httpx.Response, *, is_packed: bool) -> bytes:
     stream = response.stream
-    if isinstance(stream, httpx.ByteStream) and "content-encoding" not in response.headers:
+    if isinstance(stream, httpx.ByteStream) and not is_packed:
         return b"".join(stream)  # in memory and not compressed: 20 µs less than aread()
     try:
         return await response.aread()
@@ -254,10 +271,15 @@ async def _content(response: httpx.Response) -> bytes:
         await response.aclose()
 
 
+@lru_cache(maxsize=64)
+def _charset(content_type: str) -> str:
+    found = _CHARSET.search(content_type)
+    return found[1] if found else "utf-8"
+
+
 def _decoded(content: bytes, content_type: str) -> str:
-    charset = _CHARSET.search(content_type)
     try:
-        text = content.decode(charset[1] if charset else "utf-8", errors="replace")
+        text = content.decode(_charset(content_type), errors="replace")
     except (LookupError, ValueError):  # no such charset, or one that can't replace
         text = content.decode("utf-8", errors="replace")
     return text.removeprefix("\ufeff")  # PHP files saved with a byte order mark print it
