@@ -19,7 +19,8 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
-# SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for, then SOAK_FUZZ_SECONDS=600 of damaged files.
+# SOAK_KILLS=100 kills at moments that SOAK_SEED=0 stands for, SOAK_SHARED_KILLS=20 more of loads that two workers send,
+# then SOAK_FUZZ_SECONDS=600 of damaged files.
 soak: setup
 	$(BIN)/python tests/soak.py
 

@@ -19,8 +19,6 @@ from pipeline.delivery import utc_now
 
 SHARED = (*LOAD, "--workers", "2", "--rate", "25")  # four seconds and more, once they send
 
-pytestmark = BOTH
-
 
 @pytest.fixture
 def desk(home: Path, start_account: Callable[..., Account], database: str) -> Desk:
@@ -46,6 +44,7 @@ def until_under_way(desk: Desk, command: Command) -> list[int]:
     return holders(desk)
 
 
+@BOTH
 def test_a_worker_that_is_killed_costs_no_row(leads: Leads, desk: Desk) -> None:
     """Its rows under way are looked up, and the rest of its partition is sent, before the command ends."""
     with desk.started(*SHARED) as command:
@@ -58,6 +57,7 @@ def test_a_worker_that_is_killed_costs_no_row(leads: Leads, desk: Desk) -> None:
     assert violations(desk) == []
 
 
+@BOTH
 def test_a_client_that_is_killed_costs_no_row(leads: Leads, desk: Desk) -> None:
     """Its workers end with it, or are waited for; the run is resumed by one process."""
     with desk.started(*SHARED) as command:
