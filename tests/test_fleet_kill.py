@@ -22,9 +22,9 @@ SHARED = (*LOAD, "--workers", "2", "--rate", "25")  # four seconds and more, onc
 
 @pytest.fixture
 def desk(home: Path, start_account: Callable[..., Account], database: str) -> Desk:
-    """A list of 100 leads, and an account that fails 15% of its calls."""
+    """A list of 70 leads, and an account that fails 15% of its calls."""
     account = start_account(**{**TOUCHY, "profile": FLAKY, "seed": 7})
-    return Desk(home, write_list(home, Deal(), 100), account, database=database)
+    return Desk(home, write_list(home, Deal(), 70), account, database=database)
 
 
 def here(leads: Leads, desk: Desk) -> Callable[..., Result]:

@@ -282,3 +282,17 @@ def test_rows_of_one_identifier_or_else_of_one_phone_are_in_one_partition(rows: 
     for key in {one[0] or one[1] for one in rows} - {""}:
         assert len({part for part, one in zip(found, rows, strict=True) if (one[0] or one[1]) == key}) == 1
     assert partitions.of(table.slice(1), 3).tolist() == found[1:]
+
+
+# --- A database that is older ---
+
+
+def test_a_database_without_leases_is_read_and_gets_them_when_something_is_sent(state: sa.Engine) -> None:
+    """It was made before several workers could send."""
+    with state.begin() as connection:
+        for table in (statedb.FLEETS, statedb.LEASES):
+            table.drop(connection)
+    url = state.url.render_as_string()
+    with statedb.reading(url).connect() as connection:
+        assert not sa.inspect(connection).has_table(statedb.LEASES.name)
+    open_fleet(statedb.engine(url), RUN, ACCOUNT)
