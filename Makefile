@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test soak check bench clean lock
+.PHONY: setup demo test soak check bench peers clean lock
 
 setup: $(BIN)/leads
 
@@ -29,14 +29,24 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup
+bench: setup peers
 	$(BIN)/python benchmarks/bench.py
+
+# What `make bench` compares with, in an environment of its own.
+peers: .peers/bin/dlt
+
+.peers/bin/dlt: benchmarks/peers.lock
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/peers.lock
+	@touch .peers/bin/dlt
 
 # Exact versions with hashes, for every platform and Python; no index address gets into the file.
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/python -m uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file requirements.lock
+	$(BIN)/python -m uv pip compile benchmarks/peers.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --upgrade --quiet --output-file benchmarks/peers.lock
 
 clean:
-	rm -rf .venv .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .peers .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

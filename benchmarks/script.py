@@ -44,18 +44,22 @@ def session_post(*args: Any, **kwargs: Any) -> requests.Response:
     return _local.session.post(*args, **kwargs)
 
 
-def send(row: dict[str, Any], url: str, post: Callable[..., requests.Response]) -> str:
-    """Sends one row; "ok", or what went wrong."""
-    form = {field: row[column] for column, field in COLUMNS.items()}
-    form["PrimaryPhone"] = re.sub(r"\D", "", form["PrimaryPhone"])[-10:]
-    form |= {
+def form(row: dict[str, Any]) -> dict[str, str]:
+    """What is posted of a row."""
+    fields = {field: row[column] for column, field in COLUMNS.items()}
+    fields["PrimaryPhone"] = re.sub(r"\D", "", fields["PrimaryPhone"])[-10:]
+    return fields | {
         "token": os.environ["DIALEDIN_TOKEN"],
         "accid": os.environ["DIALEDIN_ACCID"],
         "Campaign": "Spring Renewals",
         "ImportOnly": "1",
     }
+
+
+def send(row: dict[str, Any], url: str, post: Callable[..., requests.Response]) -> str:
+    """Sends one row; "ok", or what went wrong."""
     try:
-        reply = post(url, data=form, timeout=TIMEOUT_SECONDS)
+        reply = post(url, data=form(row), timeout=TIMEOUT_SECONDS)
     except requests.RequestException as error:
         return type(error).__name__
     return "ok" if reply.status_code == 200 and "OK" in reply.text else "refused"

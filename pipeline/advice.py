@@ -28,6 +28,12 @@ class Advice:
                 self.rows[name] = self.rows.get(name, 0) + len(spaced)
                 self.examples.setdefault(name, spaced[0].as_py())
 
+    def add(self, others: Advice) -> None:
+        """Takes over what was counted over the rows that follow."""
+        for name, rows in others.rows.items():
+            self.rows[name] = self.rows.get(name, 0) + rows
+            self.examples.setdefault(name, others.examples[name])
+
     def notes(self) -> Iterator[str]:
         """What its user should know, a line for each field."""
         for name, rows in self.rows.items():

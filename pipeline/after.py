@@ -18,8 +18,9 @@ from pipeline.job import Job, StepEnd
 from pipeline.mapping import MappingFile
 from pipeline.model import AFTER, Status, UserError
 from pipeline.outgoing import Outgoing
-from pipeline.payloads import Repeats, Target
+from pipeline.payloads import Target
 from pipeline.people import Barred
+from pipeline.prepare import Counts
 from pipeline.records import Own
 from pipeline.report import told_of
 from pipeline.source import Chunk
@@ -131,8 +132,8 @@ def _table(job: Job, number: int) -> pa.Table:
     """The step as a part of one row."""
     target = Target(settings.url(job.settings, job.operation), job.account)
     validator = _validator(job.mapping, job.mapping_path.name)
-    preparer = prepare.Preparer(validator, target, Repeats(), Repeats(), account_known=bool(job.account))
-    return preparer.part(Chunk(_row(number), ()))
+    preparer = prepare.Preparer(validator, target, account_known=bool(job.account))
+    return prepare.made(preparer, Counts(job.mapping.policy), Chunk(_row(number), ())).part
 
 
 def _validator(step: MappingFile, name: str) -> Validator:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pipeline.checking import Findings
-    from pipeline.continued import Given
     from pipeline.folder import RunFolder
     from pipeline.job import Job, Progress, Summary, World
+    from pipeline.kept import Given
     from pipeline.settings import Settings
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -59,7 +59,10 @@ def main(now: Callable[[], datetime] | None = None) -> None:
         _say(f"leads: {error}")
         code = error.exit_code
     except JournalError as error:
-        _say(f"leads: {error}\nNothing was sent that it does not hold. Make room on its disk, then: leads resume")
+        _say(
+            f"leads: {error}\nNothing was sent that it does not hold. "
+            "Once it can be written again (a full disk? a server that is down?): leads resume"
+        )
         code = 70
     except BrokenPipeError:  # whoever read what was told has gone
         _forget_stdout()
@@ -141,6 +144,10 @@ _consenting = _options(
 _raw_csv = click.option(
     "--raw-csv", is_flag=True, help="No ' before what a spreadsheet would run, in a rejected CSV file."
 )
+_sharing = _options(
+    click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Share the work among N processes."),
+    click.option("--scheduler", metavar="URL", help="Share it among the workers of a Dask scheduler: tcp://, tls://."),
+)
 _stale_ok = click.option("--stale-ok", is_flag=True, help="Dial leads that are more than 24 hours old.")
 _run = click.argument("run", default="latest", metavar="[RUN]")
 _SETTINGS = ("runs", "state", "rate", "concurrency", "attempts", "timeout", "settle", "max_errors", "drain")
@@ -181,6 +188,7 @@ def cli() -> None:
 @click.option("--canary", type=click.IntRange(min=1), metavar="N", help="Send N rows, read them back, then the rest.")
 @_consenting
 @_raw_csv
+@_sharing
 @_common
 def load(**given: Any) -> None:
     """Validates FILE and sends its rows: one outcome for every row.
@@ -192,6 +200,7 @@ def load(**given: Any) -> None:
     leads load 'leads.zip#may.csv' -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
+    _start_forking(given)
     from pipeline import run, screen
 
     job = _job("load", given)
@@ -203,9 +212,11 @@ def load(**given: Any) -> None:
 @cli.command()
 @_reading
 @_raw_csv
+@_sharing
 @_common
 def check(**given: Any) -> None:
     """Says what a `load` of FILE would do, and what would mend it. Sends nothing, and needs no credentials."""
+    _start_forking(given)
     from pipeline import run, screen
 
     job = _job("check", given)
@@ -220,12 +231,14 @@ def check(**given: Any) -> None:
 @_consenting
 @_stale_ok
 @_raw_csv
+@_sharing
 @_common
 def resume(run: str, **given: Any) -> None:
     """Goes on with a run that was interrupted: sends what has no outcome yet, and settles what is in doubt.
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
+    _start_forking(given)
     from pipeline import continued
 
     _go_on(continued.resume, run, given)
@@ -236,12 +249,14 @@ def resume(run: str, **given: Any) -> None:
 @_sending
 @_consenting
 @_stale_ok
+@_sharing
 @_common
 def reconcile(run: str, **given: Any) -> None:
     """Settles what a run has left in doubt: looks it up, and sends it again where it is not there.
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
+    _start_forking(given)
     from pipeline import continued
 
     _go_on(continued.reconcile, run, given)
@@ -267,6 +282,7 @@ def reconcile(run: str, **given: Any) -> None:
 @_consenting
 @_stale_ok
 @_raw_csv
+@_sharing
 @_common
 def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given: Any) -> None:
     """Begins a new run over rows of an earlier one that ended badly.
@@ -277,6 +293,7 @@ def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given
 
     RUN is an id, the beginning of one, or `latest` (the default). What was delivered meanwhile is not sent again.
     """
+    _start_forking(given)
     from pipeline import continued, mappings, screen
 
     earlier, anew = _earlier(run, given)
@@ -298,7 +315,8 @@ def explain(run: str, number: int, source: str | None, **given: Any) -> None:
 
     settings = _settings(given)
     found = folder.find(settings.runs, run)
-    screen.story(explain.story(found, number, source, given["state"]), as_json=given["as_json"])
+    told = explain.story(found, number, source, _journal(found, settings, given))
+    screen.story(told, as_json=given["as_json"])
 
 
 @cli.command()
@@ -354,7 +372,7 @@ def show(run: str, rebuild: bool, **given: Any) -> None:
     if rebuild:
         from pipeline import ending
 
-        ending.rebuild(found, given["state"])
+        ending.rebuild(found, _journal(found, settings, given))
     screen.result(found.read_json("summary.json"), as_json=given["as_json"])
 
 
@@ -468,6 +486,13 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
     return {name: given.get(name) for name in _SETTINGS}
 
 
+def _journal(run: RunFolder, settings: Settings, given: dict[str, Any]) -> str:
+    """The URL of the state database that a run wrote to, or of the one that is named instead."""
+    from pipeline.settings import journal
+
+    return journal(settings, run.read_json("manifest.json")["settings"]["state"], given["state"])
+
+
 def _settings(given: dict[str, Any]) -> Settings:
     from pipeline.settings import resolve
 
@@ -500,7 +525,26 @@ def _job(command: str, given: dict[str, Any]) -> Job:
         where=given["where"],
         raw_csv=given["raw_csv"],
         asked=_asked(given),
+        **_shared(given),
     )
+
+
+def _start_forking(given: dict[str, Any]) -> None:
+    """Local workers import what they need while this process does."""
+    if given["workers"]:
+        from pipeline import forking
+
+        forking.start()
+
+
+def _shared(given: dict[str, Any]) -> dict[str, Any]:
+    """Who shares the work. Raises UserError where that can't be."""
+    workers, scheduler = given["workers"], given["scheduler"]
+    if workers is not None and scheduler is not None:
+        raise UserError("--workers starts workers and --scheduler uses those of another: give one of them")
+    if scheduler is not None and not scheduler.startswith(("tcp://", "tls://")):
+        raise UserError(f"--scheduler {scheduler!r}: give its address as tcp://HOST:PORT or tls://HOST:PORT")
+    return {"workers": workers, "scheduler": scheduler}
 
 
 def _asked(given: dict[str, Any]) -> tuple[str, ...]:
@@ -514,13 +558,13 @@ def _asked(given: dict[str, Any]) -> tuple[str, ...]:
 def _earlier(run: str, given: dict[str, Any]) -> tuple[RunFolder, Given]:
     """An earlier run, and what is said anew about how it goes on."""
     from pipeline import folder
-    from pipeline.continued import Given
+    from pipeline.kept import Given
     from pipeline.settings import resolve
 
     found = folder.find(_settings(given).runs, run)
     settings = resolve(_flags(given), found.read_json("manifest.json")["settings"])[0]
     consent = given["max_contacts"], given["dial_non_callables"], given["stale_ok"]
-    return found, Given(settings, *consent, raw_csv=given.get("raw_csv", False))
+    return found, Given(settings, *consent, raw_csv=given.get("raw_csv", False), **_shared(given))
 
 
 def _go_on(how: Callable[[RunFolder, Given, World], Summary], run: str, given: dict[str, Any]) -> None:

@@ -8,30 +8,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline import fetch, files, mapping, people, records, run, source, stages
+from pipeline import fetch, files, kept, mapping, people, records, run, source, stages
 from pipeline.delivery import micros
 from pipeline.earlier import Selection
-from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
 from pipeline.job import Job, Summary, World
+from pipeline.kept import Given
 from pipeline.model import Status, UserError
 from pipeline.outgoing import Choice
 from pipeline.people import Consent
-from pipeline.readback import Sample
-from pipeline.settings import Settings
 
 STALE = timedelta(hours=24)  # older leads are not dialed without a word of the operator
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the operator says anew; None: as the run had it."""
-
-    settings: Settings
-    max_contacts: int | None = None
-    dial_non_callables: bool = False
-    stale_ok: bool = False
-    raw_csv: bool = False  # as well as where the run had it
 
 
 def resume(earlier: RunFolder, given: Given, world: World) -> Summary:
@@ -69,7 +56,7 @@ def reconcile(earlier: RunFolder, given: Given, world: World) -> Summary:
 
 def _go_on(job: Job, earlier: RunFolder, world: World, choice: Choice, *, may_resend: bool) -> Summary:
     stages.check(job)
-    with run.opened(job, world) as line, line.locked(earlier):
+    with run.opened(job, world) as opened, opened.locked(earlier) as line:
         # Looked at under the lock: else it may be about to send. A power cut may have taken the log alone.
         if not (earlier.has_sent or records.knows(line.state, earlier.run_id)):
             earlier.remove_parts()
@@ -149,54 +136,10 @@ def _retry_job(job: Job, earlier: RunFolder, anew: Anew, given: Given) -> Job:
 
 
 def _job(earlier: RunFolder, given: Given) -> Job:
-    """The job of an earlier run, with what is given anew. Raises UserError where that is another account."""
-    manifest = earlier.read_json("manifest.json")
-    if manifest["command"] == "check":
+    """The job of an earlier run that may have sent. Raises UserError where that is a check, or another account."""
+    if earlier.read_json("manifest.json")["command"] == "check":
         raise UserError(f"run {earlier.run_id} is a check, which sends nothing: leads load does")
-    kept = manifest["mapping"]
-    options = manifest["options"]
-    selection = None
-    if options["only"]:
-        parent = RunFolder(earlier.path.with_name(manifest["parent"]))
-        selection = Selection(parent, tuple(Status(status) for status in options["only"]))
-    job = Job(
-        command=manifest["command"],
-        files=() if selection else tuple(_file(of) for of in manifest["sources"]),
-        mapping=mapping.parse(kept["text"], Path(kept["path"]).name, manifest["operation"]),
-        mapping_path=Path(kept["path"]),
-        mapping_text=kept["text"],
-        settings=given.settings,
-        consent=_consent(options, given),
-        limit=options["limit"],
-        again=options["again"],
-        encoding=options["encoding"],
-        sheet=options["sheet"],
-        where=options.get("where"),
-        verify=Sample.parse(options["verify"]) if options["verify"] else None,
-        canary=options["canary"],
-        update_all=options.get("update_all", False),
-        raw_csv=given.raw_csv or options.get("raw_csv", False),
-        parent=manifest["parent"],
-        selection=selection,
-        fresh_at=manifest["fresh_at"],
-    )
-    if job.scope != manifest["scope"]:
-        vendor = job.operation.vendor
-        raise UserError(
-            f"run {earlier.run_id} went to {manifest['to']}, and now {job.target} is set: "
-            f"mend {vendor.account.upper()} and {vendor.base_url_setting.upper()} (see: leads config)"
-        )
-    return job
-
-
-def _file(of: Mapping[str, Any]) -> GivenFile:
-    """A list of an earlier run: where it was, or where it is kept."""
-    return GivenFile(of["path"], of.get("member"), of.get("comes_once", False))
-
-
-def _consent(options: Mapping[str, Any], given: Given) -> Consent:
-    most = options["max_contacts"] if given.max_contacts is None else given.max_contacts
-    return Consent(most, given.dial_non_callables or options["dial_non_callables"])
+    return kept.job(earlier, given)
 
 
 def _check_age(job: Job, earlier: RunFolder, given: Given, world: World) -> None:

@@ -95,7 +95,7 @@ def rebuild(run: RunFolder, state_url: str | None) -> None:
         if manifest["command"] != "check":
             state = statedb.engine(state_url or manifest["settings"]["state"])
             # It may be this very run that is still sending, or that begins to go on.
-            stack.enter_context(lock.held(statedb.folder_of(state) / "locks", manifest["scope"], run.run_id))
+            stack.enter_context(lock.held(state, manifest["scope"], run.run_id))
             records.check_knows(state, run.run_id)
             ending = Ending(Status.NOT_ATTEMPTED, state)
         steps = _steps(manifest, run, ending)

@@ -77,7 +77,7 @@ def forget(phone: str, runs: Path, state: sa.Engine, at: int, *, dry_run: bool =
     file can't be read or written: nothing is lost by doing it again.
     """
     told = Forgotten(dry_run)
-    with lock.all_alone(statedb.folder_of(state) / "locks", "of leads forget"):
+    with lock.all_alone(state, "of leads forget"):
         if not dry_run:
             records.mark(state, statedb.hashed(phone, records.marks_key(state)), at)
         found = folder.all_runs(runs)
@@ -336,8 +336,9 @@ def _each(
 
 def _forget_answers(connection: sa.Connection, column: sa.Column[str], phone: str) -> None:
     """Removes what the vendor said about the person when it was asked about somebody else."""
-    rowid: sa.ColumnClause[int] = sa.literal_column("rowid")
-    found = connection.execute(sa.select(rowid, column).where(column.like(_like(phone)))).all()
-    named = [{"of_row": at} for at, text in found if phone in suppress.numbers_in(text)]
+    key = {f"of_{part.name}": part for part in column.table.primary_key.columns}
+    found = connection.execute(sa.select(column, *key.values()).where(column.like(_like(phone)))).all()
+    named = [dict(zip(key, place, strict=True)) for text, *place in found if phone in suppress.numbers_in(text)]
     if named:
-        connection.execute(sa.update(column.table).where(rowid == sa.bindparam("of_row")).values({column: None}), named)
+        here = [part == sa.bindparam(name) for name, part in key.items()]
+        connection.execute(sa.update(column.table).where(*here).values({column: None}), named)

@@ -72,6 +72,8 @@ class Job:
     cells: Mapping[str, str] | None = None  # of a call: its one row
     asked: tuple[str, ...] = ()  # what was typed of it, as a load takes it
     fresh_at: str | None = None  # ISO 8601: when these rows were first read; None: now
+    workers: int | None = None  # processes of this machine that share the work; None: this one does it
+    scheduler: str | None = None  # address of a Dask scheduler whose workers do it
 
     @property
     def name(self) -> str:

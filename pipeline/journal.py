@@ -122,6 +122,15 @@ class Journal:
         place = (self._scope.run_id, held.source, held.row)
         return self._submit(Statement.HOLD, (*place, held.status, held.code, held.message, at))
 
+    @property
+    def may_be_lost(self) -> bool:
+        """Whether it can be lost without a word while nothing is written: `look` tells."""
+        return self._writer.may_be_lost
+
+    def look(self) -> asyncio.Future[bool]:
+        """Resolves once it is known that the journal can be written, and is this run's still."""
+        return self._submit(Statement.LOOK, ())
+
     def close(self) -> None:
         """Ends the writing thread after all that was asked for."""
         self._hand_over(len(self._orders))
@@ -186,7 +195,8 @@ class Journal:
             if broken is None:
                 done.set_result(was)
             else:
-                done.set_exception(JournalError(f"the journal can't be written: {broken}"))
+                said = str(broken).partition("\n")[0]  # a server's details quote the row: its phone, and its reply
+                done.set_exception(JournalError(f"the journal can't be written: {said}"))
         self._running().call_soon(self._gather, 0, 0)
 
 

@@ -1,15 +1,19 @@
-"""One sending run per account: an operating system's lock, which dies with its holder."""
+"""One sending run per account: a lock, which dies with its holder."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import AbstractContextManager
+from typing import Protocol
 
+import sqlalchemy as sa
+
+from pipeline import statedb
+from pipeline.lock_files import FileLocks
 from pipeline.model import UserError
 
 _BESIDE = "a search or a call by hand is under way; nothing was changed: try again later"
@@ -21,55 +25,76 @@ class LockedError(UserError):
     exit_code = 6
 
 
+class Locks(Protocol):
+    """The locks of one state database, by name."""
+
+    def names(self) -> list[str]:
+        """The names under which something was ever locked."""
+
+    def holding(self, name: str, holder: str) -> AbstractContextManager[tuple[sa.Engine, str | None]]:
+        """(the state database as its holder writes it, None), or (…, who holds the lock) where that is another."""
+
+    def sharing(self, name: str) -> AbstractContextManager[None]:
+        """Goes on beside the lock, with others of its kind."""
+
+    def nobody_shares(self, name: str) -> AbstractContextManager[bool]:
+        """Whether nobody goes on beside it; nobody begins to meanwhile, if so."""
+
+
+def _locks(state: sa.Engine) -> Locks:
+    folder = statedb.folder_of(state)
+    if folder is not None:
+        return FileLocks(state, folder / "locks")
+    from pipeline.lock_sessions import SessionLocks
+
+    return SessionLocks(state)
+
+
 @contextlib.contextmanager
-def held(folder: Path, account: str, run_id: str) -> Iterator[None]:
+def held(state: sa.Engine, account: str, run_id: str) -> Iterator[sa.Engine]:
     """Holds the account's lock. Raises LockedError where another process does.
 
-    The host, process and run in the file are for people to read: the lock itself is the kernel's.
+    Gives the state database as its holder is to write it: once the lock is lost, its journal is broken.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _held(folder / f"{_name(account)}.lock", run_id):
-        yield
+    with _held(_locks(state), _name(account), run_id) as own:
+        yield own
 
 
 @contextlib.contextmanager
-def beside(folder: Path, account: str) -> Iterator[None]:
+def beside(state: sa.Engine, account: str) -> Iterator[None]:
     """Shows that a search or a call by hand is under way: runs and others of its kind go on beside it."""
-    with _beside(_path_beside(folder, account)) as fd:
-        fcntl.flock(fd, fcntl.LOCK_SH)
+    with _locks(state).sharing(_name(account)):
         yield
 
 
 @contextlib.contextmanager
-def nobody_beside(folder: Path, account: str) -> Iterator[bool]:
+def nobody_beside(state: sa.Engine, account: str) -> Iterator[bool]:
     """Whether nothing goes on beside the account's lock; nothing begins to meanwhile, if so."""
-    with _nobody(_path_beside(folder, account)) as nobody:
+    with _locks(state).nobody_shares(_name(account)) as nobody:
         yield nobody
 
 
 @contextlib.contextmanager
-def _nobody(beside: Path) -> Iterator[bool]:
-    with _beside(beside) as fd:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def _path_beside(folder: Path, account: str) -> Path:
-    return folder / f"{_name(account)}.beside"
+def alone(state: sa.Engine, account: str, run_id: str) -> Iterator[None]:
+    """Holds the account's lock while nothing goes on beside it. Raises LockedError where something does."""
+    with held(state, account, run_id), nobody_beside(state, account) as nobody:
+        if not nobody:
+            raise LockedError(_BESIDE)
+        yield
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[int]:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def all_alone(state: sa.Engine, run_id: str) -> Iterator[None]:
+    """The same for all accounts that were ever sent to."""
+    locks = _locks(state)
+    with contextlib.ExitStack() as stack:
+        names = locks.names()
+        for name in names:
+            stack.enter_context(_held(locks, name, run_id, "nothing was changed"))
+        for name in names:
+            if not stack.enter_context(locks.nobody_shares(name)):
+                raise LockedError(_BESIDE)
+        yield
 
 
 def _name(account: str) -> str:
@@ -77,41 +102,10 @@ def _name(account: str) -> str:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, account: str, run_id: str) -> Iterator[None]:
-    """Holds the account's lock while nothing goes on beside it. Raises LockedError where something does."""
-    with held(folder, account, run_id), nobody_beside(folder, account) as nobody:
-        if not nobody:
-            raise LockedError(_BESIDE)
-        yield
-
-
-@contextlib.contextmanager
-def all_alone(folder: Path, run_id: str) -> Iterator[None]:
-    """The same for all accounts that were ever sent to."""
-    with contextlib.ExitStack() as stack:
-        for path in sorted(folder.glob("*.lock")):
-            stack.enter_context(_held(path, run_id, "nothing was changed"))
-        for path in sorted(folder.glob("*.beside")):
-            if not stack.enter_context(_nobody(path)):
-                raise LockedError(_BESIDE)
-        yield
-
-
-@contextlib.contextmanager
-def _held(path: Path, run_id: str, undone: str = "nothing was sent") -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        _take(fd, undone)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"run {run_id}, process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _take(fd: int, undone: str) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(fd, 200, 0).decode(errors="replace") or "another process"
-        raise LockedError(f"this account is being sent to by {holder}; {undone}: try again later") from None
+def _held(locks: Locks, name: str, run_id: str, undone: str = "nothing was sent") -> Iterator[sa.Engine]:
+    holder = f"run {run_id}, process {os.getpid()} on {socket.gethostname()}"
+    with locks.holding(name, holder) as (own, other):
+        if other is not None:
+            told = other or "another process"
+            raise LockedError(f"this account is being sent to by {told}; {undone}: try again later")
+        yield own

@@ -60,7 +60,7 @@ def _without_tokens(plan: Plan, frame: pd.DataFrame) -> pd.DataFrame:
 def _values(assignment: Assignment, frame: pd.DataFrame) -> tuple[pa.Array, list[pa.Table]]:
     origin = assignment.origin
     if origin.value is not None:
-        return pa.array([origin.value] * len(frame), pa.string()), []
+        return pa.repeat(pa.scalar(origin.value, pa.string()), len(frame)), []
     return _translate(assignment.field, origin, _raw(origin, frame))
 
 
@@ -90,9 +90,11 @@ def cells(frame: pd.DataFrame, name: str | None) -> pa.StringArray:
 
 def _translate(field: str, origin: FieldSource, raw: pa.Array) -> tuple[pa.Array, list[pa.Table]]:
     """Values after `map` and `default`; a value that `map` doesn't know and no default catches is a problem."""
+    if origin.map is None and origin.default is None:
+        return raw, []
     empty = pc.equal(pc.utf8_trim_whitespace(raw), "")
     if origin.map is None:
-        return raw if origin.default is None else pc.if_else(empty, origin.default, raw), []
+        return pc.if_else(empty, origin.default, raw), []
     keys, values = pa.array(list(origin.map), pa.string()), pa.array(list(origin.map.values()), pa.string())
     hit = pc.take(values, pc.index_in(pc.utf8_trim_whitespace(raw), value_set=keys))
     if origin.default is not None:

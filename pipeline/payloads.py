@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 from urllib.parse import quote_plus
 
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.distinct import each_once
 from pipeline.mapped import cells
 from pipeline.mapping import KEY_DIGITS, Plan, Policy, sets_client_id
 from schemas.spec import CLEARED, Operation
@@ -62,7 +64,7 @@ def build(
         columns = _with_client_id(operation, plan.policy, columns, keys)
     body = _emptied(plan, form(_sent(operation, plan.policy, columns), len(frame)))
     client_id = _known(plan, columns).get(operation.client_id or "", _blank(len(frame)))
-    return Payloads(keys, phone, identifier, client_id, body, _digests(body))
+    return Payloads(keys, phone, identifier, client_id, body, _hex_digests(body))
 
 
 def _known(plan: Plan, columns: dict[str, pa.Array]) -> dict[str, pa.Array]:
@@ -107,7 +109,7 @@ def row_keys(
         again = pa.array(["" if n < 2 else str(n) for n in occurrence], pa.string())
         prefixed.append(pc.if_else(pc.equal(again, ""), "", _length_prefixed(again)))
     joined = pc.binary_join_element_wise(*prefixed, "")
-    return pa.array([digest[:KEY_DIGITS] for digest in _hex_digests(joined)], pa.string())
+    return _hex_digests(joined, KEY_DIGITS)
 
 
 def _length_prefixed(part: pa.Array) -> pa.Array:
@@ -129,10 +131,15 @@ def key_identities(keys: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 def _as_numbers(texts: pa.Array) -> npt.NDArray[np.int64]:
-    digits = pc.fill_null(pc.match_substring_regex(texts, r"^[1-9][0-9]{0,16}$"), False)
-    if pc.all(digits).as_py():
+    if pc.all(_are_numbers(texts)).as_py():
         return np.asarray(texts.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
     return np.array([_as_number(text) for text in texts.to_pylist()], dtype=np.int64)
+
+
+def _are_numbers(texts: pa.Array) -> pa.BooleanArray:
+    """Where a text is one to seventeen digits, the first of them not 0."""
+    digits = pc.and_(pc.ascii_is_decimal(texts), pc.invert(pc.starts_with(texts, "0")))
+    return pc.and_(digits, pc.less_equal(pc.binary_length(texts), 17))
 
 
 def _as_number(text: str) -> int:
@@ -202,17 +209,16 @@ def _sent(operation: Operation, policy: Policy, columns: Mapping[str, pa.Array])
 
 def form(parameters: Mapping[str, pa.Array | str], rows: int) -> pa.StringArray:
     """application/x-www-form-urlencoded bodies; empty values are left out."""
-    parts: list[pa.Array] = []
-    for name, value in parameters.items():
-        prefix = "&" + quote_plus(name) + "="
-        if isinstance(value, str):
-            parts.append(pa.repeat(pa.scalar(prefix + quote_plus(value), pa.string()), rows))
-        else:
-            parts.append(_pair(prefix, value))
-    if not parts:
-        return _blank(rows)
+    head, *parts = [_pairs("&" + quote_plus(name) + "=", value) for name, value in parameters.items()] or [""]
     # Not joined by "&" with nulls skipped: Arrow drops rows whose parts are all null.
-    return pc.utf8_slice_codeunits(pc.binary_join_element_wise(*parts, ""), start=1)
+    if isinstance(head, str):
+        return pc.binary_join_element_wise(head.removeprefix("&"), *parts, _blank(rows), "")
+    return pc.utf8_slice_codeunits(pc.binary_join_element_wise(head, *parts, ""), start=1)
+
+
+def _pairs(prefix: str, value: pa.Array | str) -> pa.Array | str:
+    """By row, or for all rows alike."""
+    return prefix + quote_plus(value) if isinstance(value, str) else each_once(partial(_pair, prefix), value)
 
 
 def _pair(prefix: str, value: pa.Array) -> pa.Array:
@@ -248,12 +254,12 @@ def _bytes_of(values: pa.StringArray) -> tuple[npt.NDArray[np.int32], npt.NDArra
     return at, np.frombuffer(text or b"", dtype=np.uint8)[at[0] : at[-1]]
 
 
-def _digests(bodies: pa.Array) -> pa.StringArray:
-    return pa.array(_hex_digests(bodies), pa.string())
-
-
-def _hex_digests(texts: pa.Array) -> list[str]:
-    return [hashlib.sha256(text).hexdigest() for text in texts.cast(pa.binary()).to_pylist()]
+def _hex_digests(texts: pa.StringArray, digits: int = 64) -> pa.StringArray:
+    """The first hex digits of each text's SHA-256."""
+    found = [hashlib.sha256(text).digest()[: digits // 2] for text in texts.cast(pa.binary()).to_pylist()]
+    ends = np.arange(0, digits * len(found) + 1, digits, dtype=np.int32)
+    joined = b"".join(found).hex().encode()  # one text, and no object for each
+    return pa.StringArray.from_buffers(len(found), pa.py_buffer(ends), pa.py_buffer(joined))
 
 
 def _blank(rows: int) -> pa.StringArray:
@@ -299,10 +305,14 @@ class Repeats:
         """The occurrence of each, counted from 1 over all chunks so far, this one included."""
         within = pd.Series(identities).groupby(identities).cumcount().to_numpy(dtype=np.int64)
         occurrence = np.where(identities == 0, 1, self.before(identities) + within + 1)
+        self.note(identities, places)
+        return occurrence
+
+    def note(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> None:
+        """Takes them in, where nobody asks how often each has come."""
         self._runs.append(_sorted(identities, places))
         while len(self._runs) > 1 and len(self._runs[-2].places) <= 2 * len(self._runs[-1].places):
             self._runs[-2:] = [_merged(self._runs[-2:])]
-        return occurrence
 
     def first(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The first place of each; -1 where it was not seen."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline import mapped, payloads, report
 from pipeline.advice import Advice
 from pipeline.clean.phone import ANYWHERE
-from pipeline.mapping import Plan
+from pipeline.mapping import Policy
 from pipeline.marks import PROBLEMS
 from pipeline.model import Status
 from pipeline.payloads import Repeats, Target
@@ -25,31 +26,117 @@ from schemas.spec import Operation
 _Texts = npt.NDArray[np.object_]
 
 
-@dataclass(slots=True)
-class Preparer:
-    """Turns chunks into parts, in file order. `seen` and `keys` count identities and row keys over all sources.
+class Told(NamedTuple):
+    """What others need to know of a chunk's rows to tell which of them repeat: numbers only.
 
-    `totals` holds the identities of all sources where a row's fate hangs on rows that come after it. Without an
-    account there are no row keys, and payloads lack the ClientId that would be made of them. `advice` gathers what
-    the vendor advises against. The rows are those of the run's source `number`, and `names` are all its sources.
+    `rows` are the numbers of the frame's rows, `valid` is true where one has no problem, `found` the identities of
+    those. `keys` are the identities of all row keys, where the policy keeps duplicates; else None.
+    """
+
+    rows: npt.NDArray[np.int64]
+    valid: npt.NDArray[np.bool_]
+    found: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64] | None
+
+
+class Looked(NamedTuple):
+    """A chunk that was cleaned and validated, and what is told of its rows."""
+
+    checked: Checked
+    told: Told
+
+
+class Decided(NamedTuple):
+    """What the rows before a chunk, or after it, mean for its own.
+
+    Positions of rows that the policy sets aside since another valid row has their phone or identifier; with each, the
+    place of that other row. And which of the rows of one key each row is, where keys were told.
+    """
+
+    repeated: npt.NDArray[np.int64]
+    others: npt.NDArray[np.int64]
+    occurrence: npt.NDArray[np.int64] | None
+
+
+class Made(NamedTuple):
+    """A chunk's part, and what the vendor advises against in it."""
+
+    part: pa.Table
+    advice: Advice
+
+
+class Counts:
+    """The rows of a run so far, over all sources: what decides, chunk by chunk and in order, which of them repeat.
+
+    `seen` and `keys` count identities and row keys. Where a row's fate hangs on rows that come after it (last, error),
+    `looks_ahead` is true, and all chunks are to be foreseen before the first is decided.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._mode = policy.duplicates_in_file
+        self.looks_ahead = self._mode in ("last", "error")
+        self.seen = Repeats()
+        self._keys, self._totals = Repeats(), Repeats()
+
+    def foresee(self, number: int, told: Told) -> None:
+        """Takes note of a chunk of the source `number`, in order."""
+        self._totals.note(told.found, places_of(number, told.rows[told.valid]))
+
+    def decide(self, number: int, told: Told) -> Decided:
+        """What the others mean for this chunk of the source `number`, the next one in order."""
+        places = places_of(number, told.rows[told.valid])
+        again = self._again(told.found, places)
+        occurrence = None if told.keys is None else self._keys.add(told.keys, places_of(number, told.rows))
+        others = self._others(told.found[again], places[again])
+        return Decided(np.flatnonzero(told.valid)[again], others, occurrence)
+
+    def _again(self, found: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the valid rows are set aside."""
+        if self._mode == "keep":
+            self.seen.note(found, places)
+            return np.zeros(len(found), dtype=np.bool_)
+        occurrence = self.seen.add(found, places)
+        if not self.looks_ahead:
+            return occurrence > 1
+        total = self._totals.before(found)
+        return (occurrence < total) if self._mode == "last" else (total > 1)
+
+    def _others(self, found: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The place of the row that each of these rows repeats, or is repeated by."""
+        if not self.looks_ahead:
+            return self.seen.first(found)
+        first, last = self._totals.first(found), self._totals.last(found)
+        return last if self._mode == "last" else np.where(first == places, last, first)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparer:
+    """Turns the chunks of a run's source `number` into parts. Pure: chunks may be taken in any order, and again.
+
+    Without an account there are no row keys, and payloads lack the ClientId that would be made of them. `names` are
+    those of all sources.
     """
 
     validator: Validator
     target: Target
-    seen: Repeats
-    keys: Repeats
     account_known: bool
-    totals: Repeats | None = None
-    advice: Advice = field(default_factory=Advice)
     number: int = 0
     names: Sequence[str] = ("",)
 
-    def part(self, chunk: Chunk) -> pa.Table:
+    def look(self, chunk: Chunk) -> Looked:
+        """The chunk mapped, cleaned and validated."""
+        plan = self.validator.plan
+        checked = self.validator.check(mapped.apply(plan, chunk.frame))
+        keys = None
+        if plan.policy.duplicates_in_file == "keep" and self.account_known:
+            keys = payloads.key_identities(payloads.base_keys(plan, checked.frame, self.target))
+        rows = chunk.frame.index.to_numpy(dtype=np.int64)
+        return Looked(checked, Told(rows, checked.valid, identities(self.validator, checked), keys))
+
+    def finish(self, chunk: Chunk, checked: Checked, decided: Decided) -> Made:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
-        checked = self.validator.check(mapped.apply(self.validator.plan, chunk.frame))
-        self.advice.look(self.validator.plan.operation, _rows(checked.frame, checked.valid))
-        status, code, message, problems = self._fates(checked)
-        columns = self._payload_columns(chunk, checked, status == Status.VALID.value)
+        status, code, message, problems = self._fates(checked, decided)
+        columns = self._payload_columns(chunk, checked, decided.occurrence, status == Status.VALID.value)
         columns |= {
             "row": pa.array(chunk.frame.index.to_numpy(dtype=np.int64)),
             "status": pa.array(status, pa.string()),
@@ -63,14 +150,16 @@ class Preparer:
         columns |= {report.CELL.format(i): mapped.cells(chunk.frame, name) for i, name in enumerate(names)}
         schema = _part_schema(len(names))
         table = pa.table([columns[name] for name in schema.names], schema=schema)
-        return _with_ragged(table, chunk.ragged, len(chunk.frame.columns))
+        advice = Advice()
+        advice.look(self.validator.plan.operation, _rows(checked.frame, checked.valid))
+        return Made(_with_ragged(table, chunk.ragged, len(chunk.frame.columns)), advice)
 
-    def _fates(self, checked: Checked) -> tuple[_Texts, _Texts, _Texts, pa.Table]:
+    def _fates(self, checked: Checked, decided: Decided) -> tuple[_Texts, _Texts, _Texts, pa.Table]:
         """Per row: status, code and message; and the problems, with those that repeats within the file add."""
         rows = len(checked.frame)
         status = np.full(rows, Status.VALID.value, dtype=object)
         code, message = np.full((2, rows), None, dtype=object)
-        repeated, others = self._repeated(checked)
+        repeated, others = decided.repeated, self._told_places(decided.others)
         problems = checked.problems
         if self.validator.plan.policy.duplicates_in_file == "error" and len(repeated):
             problems = pa.concat_tables([problems, self._repeat_problems(checked, repeated, others)])
@@ -82,34 +171,6 @@ class Preparer:
         status[at], code[at] = Status.INVALID.value, told["rule"].to_numpy()
         message[at] = [report.told_of(field, text) for field, text in zip(told["field"], told["message"], strict=True)]
         return status, code, message, problems
-
-    def _repeated(self, checked: Checked) -> tuple[npt.NDArray[np.int64], list[str]]:
-        """Positions of rows that the policy sets aside because another valid row has their phone or identifier.
-
-        With each, where that other row is.
-        """
-        mode = self.validator.plan.policy.duplicates_in_file
-        found, places = identities(self.validator, checked), self._places(checked)
-        occurrence = self.seen.add(found, places)
-        if mode == "keep":
-            again = np.zeros(len(found), dtype=np.bool_)
-        elif self.totals is None:
-            again = occurrence > 1
-        else:
-            total = self.totals.before(found)
-            again = (occurrence < total) if mode == "last" else (total > 1)
-        return np.flatnonzero(checked.valid)[again], self._told_places(self._others(found[again], places[again]))
-
-    def _places(self, checked: Checked) -> npt.NDArray[np.int64]:
-        return places_of(self.number, checked.frame.index.to_numpy(dtype=np.int64)[checked.valid])
-
-    def _others(self, found: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The place of the row that each of these rows repeats, or is repeated by."""
-        if self.totals is None:
-            return self.seen.first(found)
-        first, last = self.totals.first(found), self.totals.last(found)
-        is_last = self.validator.plan.policy.duplicates_in_file == "last"
-        return last if is_last else np.where(first == places, last, first)
 
     def _told_places(self, places: npt.NDArray[np.int64]) -> list[str]:
         """ "row 3", and of which file where it is another."""
@@ -130,26 +191,12 @@ class Preparer:
         columns = [positions, names, ["duplicate_in_file"] * len(rows), values, texts]
         return pa.table(columns, schema=PROBLEMS)
 
-    def _occurrences(self, plan: Plan, frame: pd.DataFrame, earlier: pa.Array | None) -> npt.NDArray[np.int64]:
-        """Which of the rows of one key each is, invalid ones counted: they may be mended, and are others all the same.
-
-        In a rejected file that was mended it goes by the number that the row had in its list.
-        """
-        rows = frame.index.to_numpy(dtype=np.int64)
-        found = payloads.key_identities(payloads.base_keys(plan, frame, self.target))
-        counted = self.keys.add(found, places_of(self.number, rows))
-        if earlier is None:
-            return counted
-        numbers = pd.to_numeric(pd.Series(earlier.to_pylist()), errors="coerce")
-        mended = numbers.fillna(0).to_numpy(dtype=np.int64)
-        return np.where(mended > 0, _MENDED + mended, counted)
-
-    def _payload_columns(self, chunk: Chunk, checked: Checked, send: npt.NDArray[np.bool_]) -> dict[str, pa.Array]:
+    def _payload_columns(
+        self, chunk: Chunk, checked: Checked, counted: npt.NDArray[np.int64] | None, send: npt.NDArray[np.bool_]
+    ) -> dict[str, pa.Array]:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
         plan = self.validator.plan
-        occurrence = None
-        if plan.policy.duplicates_in_file == "keep" and self.account_known:
-            occurrence = self._occurrences(plan, checked.frame, chunk.earlier_rows)[send]
+        occurrence = None if counted is None else _occurrences(counted, chunk.earlier_rows)[send]
         built = payloads.build(
             plan, _rows(checked.frame, send), self.target if self.account_known else None, occurrence
         )
@@ -163,6 +210,24 @@ class Preparer:
         columns["phone"] = _shown(checked, plan.operation.phone, built.phone, send)
         columns["client_id"] = _shown(checked, plan.operation.client_id, built.client_id, send)
         return columns
+
+
+def made(preparer: Preparer, counts: Counts, chunk: Chunk) -> Made:
+    """The next chunk in order, looked at, decided and finished in one go."""
+    looked = preparer.look(chunk)
+    return preparer.finish(chunk, looked.checked, counts.decide(preparer.number, looked.told))
+
+
+def _occurrences(counted: npt.NDArray[np.int64], earlier: pa.Array | None) -> npt.NDArray[np.int64]:
+    """Which of the rows of one key each is, invalid ones counted: they may be mended, and are others all the same.
+
+    In a rejected file that was mended it goes by the number that the row had in its list.
+    """
+    if earlier is None:
+        return counted
+    numbers = pd.to_numeric(pd.Series(earlier.to_pylist()), errors="coerce")
+    mended = numbers.fillna(0).to_numpy(dtype=np.int64)
+    return np.where(mended > 0, _MENDED + mended, counted)
 
 
 def _part_schema(width: int) -> pa.Schema:
@@ -196,23 +261,6 @@ def _told_by(operation: Operation, rows: pd.DataFrame) -> list[str]:
         return [operation.identity.fields[by] for by in rows[operation.identity.by]]
     name = operation.phone if operation.duplicates_by == "phone" else (operation.identifier or ("", ""))[1]
     return [name or ""] * len(rows)
-
-
-def totals(
-    validator: Validator, chunks: Iterable[Chunk], before: Repeats | None = None, number: int = 0
-) -> Repeats | None:
-    """All identities of a source's valid rows, where the policy looks ahead (last, error); else None, unread.
-
-    `before` holds those of the run's sources before this one, the source `number`; its own are added to it.
-    """
-    if validator.plan.policy.duplicates_in_file not in ("last", "error"):
-        return None
-    found = Repeats() if before is None else before
-    for chunk in chunks:
-        checked = validator.check(mapped.apply(validator.plan, chunk.frame))
-        rows = chunk.frame.index.to_numpy(dtype=np.int64)[checked.valid]
-        found.add(identities(validator, checked), places_of(number, rows))
-    return found
 
 
 def _rows(frame: pd.DataFrame, where: npt.NDArray[np.bool_]) -> pd.DataFrame:

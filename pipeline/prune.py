@@ -87,7 +87,7 @@ def prune(runs: Path, state: sa.Engine, before: datetime, *, in_doubt: bool = Fa
 @contextmanager
 def _alone(state: sa.Engine, account: str) -> Iterator[None]:
     """Holds the account, so that none of its runs can go on meanwhile."""
-    alone = lock.alone(statedb.folder_of(state) / "locks", account, "of leads prune") if account else nullcontext()
+    alone = lock.alone(state, account, "of leads prune") if account else nullcontext()
     with alone:
         yield
 
@@ -156,13 +156,13 @@ def _count(state: sa.Engine, run_id: str) -> int:
 
 
 def _remove_rows(state: sa.Engine, run_id: str) -> None:
-    rowid: sa.ColumnClause[int] = sa.literal_column("rowid")
     for table in (*_ROWS, RUNS):  # the run itself last: what a crash leaves is found again by it
-        some = sa.select(rowid).select_from(table).where(table.c.run_id == run_id).limit(ROWS_AT_ONCE)
+        key = table.primary_key.columns
+        some = sa.select(*key).where(table.c.run_id == run_id).limit(ROWS_AT_ONCE)
         removed = ROWS_AT_ONCE
         while removed == ROWS_AT_ONCE:
             with state.begin() as connection:
-                removed = connection.execute(sa.delete(table).where(rowid.in_(some))).rowcount
+                removed = connection.execute(sa.delete(table).where(sa.tuple_(*key).in_(some))).rowcount
 
 
 def _give_space_back(state: sa.Engine) -> None:
@@ -170,7 +170,7 @@ def _give_space_back(state: sa.Engine) -> None:
     if statedb.free_share(state) < FREE_SHARE:
         return
     try:
-        with lock.all_alone(statedb.folder_of(state) / "locks", "of leads prune"):
+        with lock.all_alone(state, "of leads prune"):
             statedb.compact(state)
     except (lock.LockedError, statedb.BusyError):
         return  # what is sent next goes where the free pages are

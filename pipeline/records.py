@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ from pipeline.folder import RunFolder
 from pipeline.journal import Scope
 from pipeline.ledger import Entry
 from pipeline.model import AFTER, FORGOTTEN, OUTSIDE_HOURS, Held, Prior, Request, Status, UserError
-from pipeline.statedb import HELD, MARKS, MARKS_KEY, REQUESTS, RUNS, SENDS
+from pipeline.statedb import HELD, MARKS, MARKS_KEY, REQUESTS, RUNS, SENDS, Ask
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Effect
 
@@ -62,7 +61,9 @@ def as_of(state: sa.Engine, run_id: str | None) -> int | None:
 def check_knows(state: sa.Engine, run_id: str) -> None:
     """Raises UserError where another database is this run's journal."""
     if not knows(state, run_id):
-        raise UserError(f"--state {state.url}: it knows nothing of run {run_id}; name the one it was sent with")
+        raise UserError(
+            f"--state {state.url.render_as_string()}: it knows nothing of run {run_id}; name the one it was sent with"
+        )
 
 
 def is_elsewhere(state: sa.Engine, run: RunFolder) -> bool:
@@ -290,7 +291,7 @@ def marks_key(state: sa.Engine) -> bytes:
         return known
     new = {"id": 1, "key": secrets.token_bytes(32)}
     with state.begin() as connection:
-        connection.execute(sa.insert(MARKS_KEY).prefix_with("OR IGNORE").values(new))
+        connection.execute(statedb.insert_new(state, MARKS_KEY).values(new))
         key: bytes = connection.execute(sa.select(MARKS_KEY.c.key)).scalar_one()
         return key
 
@@ -298,7 +299,7 @@ def marks_key(state: sa.Engine) -> bytes:
 def mark(state: sa.Engine, hash_: bytes, at: int) -> None:
     """Keeps a mark: the hash of a phone, under the database's key."""
     with state.begin() as connection:
-        connection.execute(sa.insert(MARKS).prefix_with("OR IGNORE").values(hash=hash_, at=at))
+        connection.execute(statedb.insert_new(state, MARKS).values(hash=hash_, at=at))
 
 
 def marks(state: sa.Engine) -> tuple[bytes, frozenset[bytes]]:
@@ -311,15 +312,15 @@ def marks(state: sa.Engine) -> tuple[bytes, frozenset[bytes]]:
 class DoNotCall:
     """The numbers that calls of an account have put on do-not-call, as they are known whenever it is asked.
 
-    Other processes add to them. Its connection is its own, for any thread.
+    Other processes add to them. It asks over a connection of its own, from any thread.
     """
 
-    def __init__(self, connection: sqlite3.Connection, account: str, key: bytes) -> None:
-        self._connection, self._account, self._key = connection, account, key
+    def __init__(self, ask: Ask, account: str, key: bytes) -> None:
+        self._ask, self._account, self._key = ask, account, key
         self._one_at_a_time = threading.Lock()
 
     def among(self, phones: Iterable[str]) -> set[str]:
-        """Which of these phones are among them."""
+        """Which of these phones are among them. Raises the driver's error where that can't be known."""
         if not self._asked("SELECT 1 FROM do_not_call WHERE account = ? LIMIT 1"):
             return set()
         by_hash = {statedb.hashed(phone, self._key): phone for phone in phones if phone}
@@ -332,23 +333,17 @@ class DoNotCall:
             found.update(by_hash[hash_] for (hash_,) in known)
         return found
 
-    def _asked(self, query: str, *hashes: bytes) -> list[tuple[Any, ...]]:
+    def _asked(self, query: str, *hashes: bytes) -> Sequence[tuple[Any, ...]]:
         with self._one_at_a_time:
-            return self._connection.execute(query, (self._account, *hashes)).fetchall()
+            return self._ask(query, (self._account, *hashes))
 
 
 @contextmanager
 def do_not_call(state: sa.Engine, account: str) -> Iterator[DoNotCall]:
-    """The numbers of this account. Raises sqlite3.Error where the database can't be read."""
+    """The numbers of this account. Raises the driver's error where the database can't be read."""
     key = marks_key(state)
-    raw = state.raw_connection()
-    connection = raw.driver_connection
-    assert isinstance(connection, sqlite3.Connection)
-    connection.isolation_level = None  # each question sees what is known by then
-    try:
-        yield DoNotCall(connection, account, key)
-    finally:
-        raw.close()
+    with statedb.asking(state) as ask:  # each question sees what is known by then
+        yield DoNotCall(ask, account, key)
 
 
 def settled_between(state: sa.Engine, run_id: str, source: int, rows: tuple[int, int]) -> tuple[pa.Table, pa.Table]:

@@ -6,7 +6,6 @@ whom, is known before the first of them leaves.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from pipeline import (
     after,
     checking,
+    cluster,
     ending,
     following,
     outgoing,
@@ -32,6 +32,7 @@ from pipeline import (
 from pipeline.after import Loaded, Step
 from pipeline.checking import Findings
 from pipeline.checkup import Checkup
+from pipeline.cluster import Cluster
 from pipeline.ending import Ending, Reported
 from pipeline.folder import RunFolder
 from pipeline.job import Job, StepEnd, Summary, World
@@ -49,10 +50,10 @@ def check(job: Job, world: World) -> tuple[Summary, Findings]:
     Raises UserError or InputError where the job or its files can't be used.
     """
     started = time.monotonic()
-    with signals.listening(), stages.begin(job, world) as run:
+    with signals.listening(), cluster.opened(job) as workers, stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
         with checking.outlook(job, world, run) as ahead:
-            repeats, checkup = stages.prepare(job, world, run, sources), Checkup()
+            repeats, checkup = stages.prepare(job, world, run, sources, workers), Checkup()
             told = Ending(Status.VALID, held=ahead.held)
             reported = ending.write_report(run, told, checkup.look)
         told = replace(told, notes=ahead.notes())
@@ -65,8 +66,8 @@ def load(job: Job, world: World) -> Summary:
 
     Raises UserError or InputError before anything is sent, and JournalError where nothing can be recorded.
     """
-    with opened(job, world) as line, stages.begin(job, world) as run, line.locked(run):
-        return line.load(run)
+    with opened(job, world) as line, stages.begin(job, world) as run, line.locked(run) as own:
+        return own.load(run)
 
 
 @contextmanager
@@ -79,10 +80,14 @@ def opened(job: Job, world: World) -> Iterator[Line]:
     state, started = statedb.engine(job.settings.state), time.monotonic()
     access = Access(credentials, world.transport())
     try:
-        with signals.listening() as heard, records.do_not_call(state, job.scope) as listed:
-            yield Line(job, world, heard, state, access, listed, started)
-    except (sa.exc.DBAPIError, sqlite3.Error) as error:  # a disk that is full by now, or may not be written
-        reason = getattr(error, "orig", error)
+        with (
+            signals.listening() as heard,
+            cluster.opened(job) as workers,
+            records.do_not_call(state, job.scope) as listed,
+        ):
+            yield Line(job, world, heard, state, access, listed, started, workers)
+    except (sa.exc.DBAPIError, statedb.driver_error(state)) as error:  # a disk that is full, a server that is gone
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
         raise JournalError(f"--state {state.url.render_as_string()}: can't be used: {reason}") from None
 
 
@@ -97,13 +102,14 @@ class Line:
     access: Access
     listed: DoNotCall
     started: float
+    workers: Cluster | None  # None: this process does all of it
 
     @contextmanager
-    def locked(self, run: RunFolder) -> Iterator[None]:
-        """Holds the account while the run lasts; nothing that it spooled outlasts it."""
-        with stages.locked(self.job, run, self.state, self.world):
+    def locked(self, run: RunFolder) -> Iterator[Line]:
+        """Holds the account while the run lasts: the line on which it goes. Nothing that it spooled outlasts it."""
+        with stages.locked(self.job, run, self.state, self.world) as own:
             try:
-                yield
+                yield replace(self, state=own)
             finally:
                 run.remove_spool()
 
@@ -111,7 +117,7 @@ class Line:
         """The whole line, from the source to the summary."""
         sources = stages.inspect(self.job, self.world, run)
         suppressed = self.suppressed(run)
-        stages.prepare(self.job, self.world, run, sources)
+        stages.prepare(self.job, self.world, run, sources, self.workers)
         return self.deliver(run, suppressed)
 
     def suppressed(self, run: RunFolder) -> Suppressed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from urllib.parse import parse_qsl
 
 import httpx
@@ -25,6 +25,8 @@ from pipeline.signals import Signals
 from pipeline.verify import ReadBack
 from pipeline.wire import Wire
 from schemas.spec import Operation
+
+LOOK_SECONDS = 5.0  # between two looks at a journal that may be lost; its server keeps the lock for much longer
 
 _T = TypeVar("_T")
 
@@ -191,7 +193,25 @@ class _Passes:
             loop.call_soon_threadsafe(interrupt, number)
 
         with self._heard.telling(interrupted):
+            return await self._while_recorded(work)
+
+    async def _while_recorded(self, work: Awaitable[_T]) -> _T:
+        """The work's result. Raises JournalError once the journal is lost, of which rows that rest hear nothing."""
+        if not self._journal.may_be_lost:
             return await work
+        tasks = working, looking = asyncio.ensure_future(work), asyncio.create_task(self._look())
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else looking.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._journal.look()
 
     def _search(self) -> Endpoint | None:
         found = self._rows.job.operation.lookup

@@ -26,8 +26,9 @@ from schemas.spec import Credential, Operation, Vendor
 FILE = Path("leads.toml")
 MAX_FILE_SIZE = 10 * 10**9  # bytes: more than any list of people has
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
+_URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@]*)@")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
-_VENDORS = ("dialedin_", "dialogtech_")
+VENDORS = ("dialedin_", "dialogtech_")  # what the names of their settings begin with
 
 
 def _default_state() -> str:
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
     max_errors: str = Field(default="20%", description="rows rejected or failed before a run halts")
     drain: float = Field(default=30, ge=0, description="seconds for calls under way to end after a signal")
     runs: Path = Field(default=Path("runs"), description="where run folders go")
-    state: str = Field(default_factory=_default_state, description="state database (journal and ledger)")
+    state: str = Field(default_factory=_default_state, repr=False, description="state database (journal and ledger)")
     max_file_size: ByteSize = Field(
         default=ByteSize(MAX_FILE_SIZE), gt=0, description="what a list may have, unpacked or fetched: 10GB, 500MB"
     )
@@ -74,6 +75,17 @@ class Settings(BaseSettings):
             if not _PATH.fullmatch(actual):
                 raise ValueError(f"{actual!r} is no file name: write {name}=Other.php")
         return text
+
+    @field_validator("state")
+    @classmethod
+    def _shows_its_password(cls, state: str) -> str:
+        """Elsewhere it must be known what of the URL is secret."""
+        if state.startswith("postgres") and (state.count("@") > 1 or "password=" in state):
+            raise ValueError(
+                "its password can't be told from the rest: write it before the host, with %40 for @, or put it into "
+                "PGPASSWORD or ~/.pgpass"
+            )
+        return state
 
     @classmethod
     def settings_customise_sources(
@@ -103,6 +115,8 @@ def resolve(
     origins |= dict.fromkeys(earlier, "its run")
     origins |= {name: variable for name, (variable, _) in environment.items()} | dict.fromkeys(given, "flag")
     found = {name: value for name, (_, value) in environment.items()}
+    _check_state(given, "--state")
+    _check_state(in_file, f"{FILE}: state")
     try:
         return Settings(**{**earlier, **found, **given}), origins
     except ValidationError as error:
@@ -174,21 +188,40 @@ def _endpoints(text: str | None) -> dict[str, str]:
 
 
 def shown(settings: Settings) -> dict[str, str]:
-    """Every setting as text, secrets as stars: fit for a screen and for the manifest."""
+    """Every setting as text, secrets as stars: fit for a screen."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}
+    values["state"] = _URL_PASSWORD.sub(r"\1:***@", settings.state)
     return {name: "" if value is None else str(value) for name, value in values.items()}
 
 
 def kept(settings: Settings) -> dict[str, str]:
     """What a run keeps of its settings, so that it can go on: those that are set, without secrets, paths absolute."""
     found = {name: value for name, value in shown(settings).items() if value and name not in SECRETS}
-    found["state"] = _absolute(settings.state)
-    return found | {"runs": str(settings.runs.absolute())}
+    return found | {"state": _kept_state(settings.state), "runs": str(settings.runs.absolute())}
 
 
-def _absolute(state: str) -> str:
-    scheme, separator, path = state.partition(":///")
-    return f"{scheme}{separator}{Path(path).absolute()}" if separator and path else state
+def journal(settings: Settings, kept_state: str, flag: str | None) -> str:
+    """The URL of a run's state database: the flag's; else the run's own, with the password that is set for it now."""
+    if flag is not None:
+        return flag
+    return settings.state if _kept_state(settings.state) == kept_state else kept_state
+
+
+def _kept_state(state: str) -> str:
+    """The URL without what changes: without its password, its path absolute."""
+    path = state.removeprefix("sqlite:///")
+    if path in (state, ""):
+        return _URL_PASSWORD.sub(r"\1@", state)
+    return f"sqlite:///{Path(path).absolute()}"
+
+
+def _check_state(given: Mapping[str, object], where: str) -> None:
+    """Raises UserError where a password stands where others can read it."""
+    if _URL_PASSWORD.search(str(given.get("state") or "")):
+        raise UserError(
+            f"{where}: a password there is seen by others: put the URL into LEADS_STATE or LEADS_STATE_FILE, "
+            "or the password alone into PGPASSWORD or ~/.pgpass"
+        )
 
 
 def _variables(alternative: tuple[Credential, ...], settings: Settings) -> str:
@@ -209,10 +242,10 @@ def _from_environment() -> dict[str, tuple[str, Any]]:
     """
     found: dict[str, tuple[str, Any]] = {}
     for name in Settings.model_fields:
-        variable = name.upper() if name.startswith(_VENDORS) else f"LEADS_{name.upper()}"
+        variable = name.upper() if name.startswith(VENDORS) else f"LEADS_{name.upper()}"
         if value := os.environ.get(variable):
             found[name] = variable, value
-        elif name in SECRETS and (path := os.environ.get(f"{variable}_FILE")):
+        elif name in (*SECRETS, "state") and (path := os.environ.get(f"{variable}_FILE")):
             found[name] = f"{variable}_FILE", _read_secret(Path(path), f"{variable}_FILE")
     return found
 

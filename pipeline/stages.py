@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from pipeline import (
     after,
+    chunks,
     earlier,
     fetch,
     folder,
@@ -31,12 +32,12 @@ from pipeline import (
     report,
     settings,
     source,
-    statedb,
     suppress,
 )
-from pipeline import prepare as preparing
 from pipeline.advice import Advice
+from pipeline.chunks import Reading
 from pipeline.clean import CLEANERS_VERSION
+from pipeline.cluster import Cluster
 from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
@@ -45,10 +46,10 @@ from pipeline.mapping import MAPPING_VERSION, MappingFile, Plan, columns_named
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
+from pipeline.prepare import Counts
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk, SourceOptions
 from pipeline.suppress import Suppressed
-from pipeline.validate import Validator, refused_constants
 from pipeline.wire import check_base_url
 
 
@@ -110,33 +111,30 @@ def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
         raise UserError("--encoding: no file of this run is text; leave it out")
 
 
-def prepare(job: Job, world: World, run: RunFolder, sources: Sequence[Source]) -> Repeats:
-    """Pass two: every row read, mapped, cleaned, validated and written into a part.
+def prepare(
+    job: Job, world: World, run: RunFolder, sources: Sequence[Source], workers: Cluster | None = None
+) -> Repeats:
+    """Pass two: every row read, mapped, cleaned, validated and written into a part, by the workers if there are any.
 
     Gives which of the valid rows share a phone or identifier, by their places.
     """
-    target, names = _target(job), [record["name"] for record in _source_records(sources)]
-    options = job.mapping.clean_options(_moment(run))
-    seen, keys, totals, advice = Repeats(), Repeats(), None, Advice()
-    for number, src in enumerate(sources):
-        totals = preparing.totals(Validator.of(src.plan, options), src.chunks(), totals, number)
-    for number, src in enumerate(sources):
-        preparer = preparing.Preparer(
-            Validator.of(src.plan, options), target, seen, keys, bool(target.account), totals, advice, number, names
-        )
-        for part, chunk in enumerate(src.chunks()):
-            table = _chosen(preparer.part(chunk), src)
-            if table.num_rows:
-                run.write_part(number, part, table)
-                world.progress.reading(table.num_rows)
+    counts, advice = Counts(job.mapping.policy), Advice()
+    readings = [
+        Reading(chunks.preparer(job, run, number, src.plan), src.chunks, src.chosen)
+        for number, src in enumerate(sources)
+    ]
+    with chunks.crew(run, workers) as crew:
+        if counts.looks_ahead:
+            for number, reading in enumerate(readings):
+                for told in crew.told(reading):
+                    counts.foresee(number, told)
+        for reading in readings:
+            for written in crew.parts(reading, counts):
+                advice.add(written.advice)
+                world.progress.reading(written.rows)
     _note(run, list(advice.notes()))
     run.remove_spool()
-    return seen
-
-
-def _moment(run: RunFolder) -> datetime:
-    """The moment by which a run judges what is past: its manifest's, so that it can be told again."""
-    return datetime.fromisoformat(run.read_json("manifest.json")["started_at"])
+    return counts.seen
 
 
 def suppressed(job: Job, world: World, run: RunFolder) -> Suppressed:
@@ -162,17 +160,19 @@ def _chosen(table: pa.Table, src: Source) -> pa.Table:
 
 
 @contextmanager
-def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[None]:
-    """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing."""
-    locks = statedb.folder_of(state) / "locks"
+def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[sa.Engine]:
+    """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing.
+
+    Gives the state database as this run is to write it.
+    """
     if job.goes_beside:
-        with lock.beside(locks, job.scope):
-            yield
+        with lock.beside(state, job.scope):
+            yield state
         return
-    with lock.held(locks, job.scope, run.run_id):
-        with lock.nobody_beside(locks, job.scope) as alone:
+    with lock.held(state, job.scope, run.run_id) as own:
+        with lock.nobody_beside(state, job.scope) as alone:
             records.bury(state, job.scope, micros(world.now()), all_dead=alone)
-        yield
+        yield own
 
 
 def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
@@ -217,16 +217,9 @@ def as_mapped(
 
 def _bound_to(job: Job, inspection: source.Inspection) -> Plan:
     try:
-        return _bound(job, inspection.columns)
+        return chunks.bound(job, inspection.columns)
     except UserError as error:
         raise type(error)(f"{inspection.called}: {error}") from None
-
-
-def _bound(job: Job, columns: Sequence[str]) -> Plan:
-    plan = mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
-    for field, message in refused_constants(plan, job.mapping.clean_options(None)):
-        raise UserError(f"mapping {job.mapping_path.name}: [fields] {report.told_of(field, message)}")
-    return plan
 
 
 def _of_cells(job: Job, cells: Mapping[str, str], now: datetime) -> Source:
@@ -256,10 +249,10 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
     """The sources of an earlier run, as its parts hold them."""
     sources = []
     for number, record in enumerate(selection.run.read_json("manifest.json")["sources"]):
-        plan = _bound(job, record["columns"])
+        plan = chunks.bound(job, record["columns"])
         rows = selection.rows(number)
-        chunks = partial(earlier.chunks, selection.run, number, record["columns"])
-        sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, chunks, rows))
+        parts = partial(earlier.chunks, selection.run, number, record["columns"])
+        sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, parts, rows))
     return sources
 
 

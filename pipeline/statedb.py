@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as postgresql_dialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
 
+from pipeline import sqlite
 from pipeline.model import DiskError, UserError
 
 VERSION = 1  # of the tables
@@ -19,7 +24,7 @@ SENDS = sa.Table(
     "sends",
     _metadata,
     # In which order rows were first sent: no clock tells it, and what is pruned must not lend its numbers to others.
-    sa.Column("seq", sa.Integer, primary_key=True),
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("run_id", sa.Text, nullable=False),
     sa.Column("source", sa.Integer, nullable=False),
     sa.Column("row", sa.BigInteger, nullable=False),
@@ -150,15 +155,53 @@ class BusyError(UserError):
     exit_code = 6
 
 
+# Gives the rows that a query finds, in the driver's own words but for `?`, which stands for a value.
+Ask = Callable[[str, Sequence[object]], Sequence[tuple[Any, ...]]]
+
+
+class _Kind(Protocol):
+    """What differs between a file of SQLite's and a PostgreSQL server: two modules, with these functions."""
+
+    def usable(self, url: sa.URL) -> sa.URL: ...
+    def opened(self, url: sa.URL) -> sa.Engine: ...
+    def read_only(self, url: sa.URL) -> sa.Engine | None: ...
+    def lock_for_making(self, connection: sa.Connection) -> None: ...
+    def version(self, connection: sa.Connection) -> int: ...
+    def set_version(self, connection: sa.Connection, number: int) -> None: ...
+    def why_unusable(self, error: Exception) -> str: ...
+    def asking(self, state: sa.Engine) -> AbstractContextManager[Ask]: ...
+    def name(self, state: sa.Engine) -> str: ...
+    def folder(self, state: sa.Engine) -> Path | None: ...
+    def size_bytes(self, state: sa.Engine) -> int: ...
+    def free_share(self, state: sa.Engine) -> float: ...
+    def compact(self, state: sa.Engine, tables: Collection[str]) -> bool: ...
+    def problem(self, connection: sa.Connection, seconds: float) -> str | None: ...
+
+
+def _kind(url: sa.URL) -> _Kind:
+    if is_postgresql(url):
+        from pipeline import postgres
+
+        return cast(_Kind, postgres)
+    return cast(_Kind, sqlite)
+
+
+def is_postgresql(url: sa.URL) -> bool:
+    """Whether the state database is on a PostgreSQL server; else it is a file."""
+    return url.get_backend_name() == "postgresql"
+
+
 def engine(url: str) -> sa.Engine:
-    """The state database at an SQLAlchemy URL, made if missing. Raises UserError where it can't be used."""
-    parsed, path = _parsed(url)
+    """The state database at an SQLAlchemy URL, with its tables. A file is made if missing.
+
+    Raises UserError where it can't be used.
+    """
+    parsed = _parsed(url)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args={"check_same_thread": False})
+        made = _kind(parsed).opened(parsed)
         _make_tables(made)
     except (OSError, sa.exc.DBAPIError) as error:
-        raise _unusable(parsed, error) from None
+        raise unusable(parsed, error) from None
     return made
 
 
@@ -167,15 +210,14 @@ def reading(url: str) -> sa.Engine:
 
     It may be read while a run sends. Raises UserError where it can't be used.
     """
-    parsed, path = _parsed(url)
-    if not path.exists():
-        return empty()
-    address = f"{path.absolute().as_uri()}?mode=ro"
+    parsed = _parsed(url)
     try:
-        made = sa.create_engine(parsed, poolclass=sa.NullPool, creator=lambda: sqlite3.connect(address, uri=True))
+        made = _kind(parsed).read_only(parsed)
+        if made is None:
+            return empty()
         _check_tables(made)
     except sa.exc.DBAPIError as error:
-        raise _unusable(parsed, error) from None
+        raise unusable(parsed, error) from None
     return made
 
 
@@ -186,24 +228,24 @@ def empty() -> sa.Engine:
     return made
 
 
-def _parsed(url: str) -> tuple[sa.URL, Path]:
-    """The URL and the file that it names."""
+_FORMS = "sqlite:///path/to/state.db or postgresql+psycopg://host/database"
+
+
+def _parsed(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        raise UserError("--state: not a database URL; for a file: sqlite:///path/to/state.db") from None
-    if parsed.drivername != "sqlite" or parsed.query:
-        raise UserError(f"--state {parsed.render_as_string()}: only sqlite:///path/to/state.db is supported")
-    if not parsed.database or parsed.database == ":memory:":
-        raise UserError(
-            f"--state {parsed.render_as_string()}: must be a file, or nothing would be known after a crash: sqlite:///state.db"
-        )
-    return parsed, Path(parsed.database)
+        raise UserError(f"--state: not a database URL; give {_FORMS}") from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise UserError(f"--state {parsed.render_as_string()}: only {_FORMS} is supported")
+    return _kind(parsed).usable(parsed)
 
 
-def _unusable(url: sa.URL, error: Exception) -> UserError:
-    reason = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    return UserError(f"--state {url.render_as_string()}: can't be opened: {reason}")
+def unusable(url: sa.URL, error: Exception) -> UserError:
+    """The error of somebody who named a database that can't be used, with what its driver said."""
+    reason = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
+    assert isinstance(reason, Exception)
+    return UserError(f"--state {url.render_as_string()}: {_kind(url).why_unusable(reason)}")
 
 
 def _check_tables(state: sa.Engine) -> None:
@@ -215,7 +257,7 @@ def _check_tables(state: sa.Engine) -> None:
 
 def _tables(connection: sa.Connection, url: sa.URL) -> set[str]:
     """The tables that are there. Raises UserError where another version of this tool has made them."""
-    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    version = _kind(url).version(connection)
     tables = set(sa.inspect(connection).get_table_names())
     if SENDS.name in tables and version != VERSION:
         raise UserError(
@@ -227,32 +269,57 @@ def _tables(connection: sa.Connection, url: sa.URL) -> set[str]:
 
 def _make_tables(state: sa.Engine) -> None:
     """The tables that are not there yet. Raises UserError where another version of this tool has made the others."""
+    kind = _kind(state.url)
     with state.begin() as connection:
-        tables = _tables(connection, state.url)
-        if not tables.issuperset(_metadata.tables):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # all of them or none: the driver would commit one by one
+        if not _tables(connection, state.url).issuperset(_metadata.tables):
+            kind.lock_for_making(connection)
             _metadata.create_all(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+            kind.set_version(connection, VERSION)
 
 
-def folder_of(state: sa.Engine) -> Path:
-    """Where the state database is."""
-    return Path(state.url.database or "").absolute().parent
+def insert_new(state: sa.Engine, table: sa.Table) -> sa.Insert:
+    """An insert that does nothing where the row is there already."""
+    if is_postgresql(state.url):
+        return postgresql_dialect.insert(table).on_conflict_do_nothing()
+    return sqlite_dialect.insert(table).on_conflict_do_nothing()
+
+
+@contextmanager
+def asking(state: sa.Engine) -> Iterator[Ask]:
+    """What answers short questions, over a connection of its own. It raises the driver's errors: see `driver_error`."""
+    with _kind(state.url).asking(state) as ask:
+        yield ask
+
+
+def driver_error(state: sa.Engine) -> type[Exception]:
+    """What the driver of this database raises."""
+    assert state.dialect.loaded_dbapi is not None
+    return cast(type[Exception], state.dialect.loaded_dbapi.Error)
+
+
+def name(state: sa.Engine) -> str:
+    """What people call the state database: its path, or its URL without the password."""
+    return _kind(state.url).name(state)
+
+
+def folder_of(state: sa.Engine) -> Path | None:
+    """Where on this machine the state database is; None where it is on a server."""
+    return _kind(state.url).folder(state)
 
 
 def size_bytes(state: sa.Engine) -> int:
-    """What the state database takes on disk, its write-ahead log included."""
-    path = str(state.url.database)
-    return sum(file.stat().st_size for file in (Path(path), Path(f"{path}-wal")) if file.exists())
+    """What the state database takes on disk."""
+    return _kind(state.url).size_bytes(state)
 
 
 def free_share(state: sa.Engine) -> float:
-    """Which part of the database's pages hold nothing: 0 to 1."""
-    with state.connect() as connection:
-        free, pages = (
-            connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("freelist_count", "page_count")
-        )
-    return float(free / pages)
+    """Which part of what the database takes holds nothing any more: 0 to 1."""
+    return _kind(state.url).free_share(state)
+
+
+def problem(connection: sa.Connection, seconds: float) -> str | None:
+    """Why it could not be a journal, or is not whole; None where it is well. Raises the driver's errors."""
+    return _kind(connection.engine.url).problem(connection, seconds)
 
 
 def compact(state: sa.Engine) -> None:
@@ -260,16 +327,11 @@ def compact(state: sa.Engine) -> None:
 
     Raises BusyError while others use it, DiskError where it can't be written.
     """
-    name = state.url.render_as_string()
+    named = state.url.render_as_string()
     try:
-        with state.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("VACUUM")
-            is_busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-    except sa.exc.OperationalError as error:
-        is_busy = "locked" in str(error.orig)
-        if not is_busy:
-            raise DiskError(
-                f"--state {name}: can't be written anew: {error.orig}; mend it, and do this again"
-            ) from None
-    if is_busy:
-        raise BusyError(f"--state {name}: another process uses it; do this again when that has ended")
+        is_done = _kind(state.url).compact(state, _metadata.tables)
+    except (OSError, sa.exc.DBAPIError) as error:
+        reason = str(getattr(error, "orig", error)).partition("\n")[0]
+        raise DiskError(f"--state {named}: can't be written anew: {reason}; mend it, and do this again") from None
+    if not is_done:
+        raise BusyError(f"--state {named}: another process uses it; do this again when that has ended")

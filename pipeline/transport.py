@@ -23,7 +23,7 @@ import aiohappyeyeballs
 import httpx
 
 from pipeline.connection import Connection, RawReply, told, too_large
-from pipeline.model import UserError
+from pipeline.tls import resuming, tls_context
 
 MAX_REPLY_BYTES = 1024 * 1024
 
@@ -70,7 +70,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._slots = asyncio.Semaphore(connections)
         self._keepalive_seconds = keepalive_seconds
         self._max_reply_bytes = max_reply_bytes
-        self._ssl_context = ssl_context or tls_context()
+        self._ssl_context = resuming(ssl_context or tls_context())
         self._names = _Names(resolve or _resolve)
         self._free: defaultdict[_Origin, deque[Connection]] = defaultdict(deque)  # the one used last is at the end
 
@@ -235,17 +235,3 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:  # Windows
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-@lru_cache(maxsize=1)
-def tls_context() -> ssl.SSLContext:
-    """certifi's authorities, or those that SSL_CERT_FILE or SSL_CERT_DIR names, as httpx has it.
-
-    Raises UserError where those can't be read: before anything is sent, and not as a failure of some call.
-    """
-    try:
-        context = httpx.create_ssl_context()
-    except OSError as error:
-        raise UserError(f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR can't be read: {error}") from None
-    context.set_alpn_protocols(["http/1.1"])
-    return context

@@ -29,11 +29,13 @@ from urllib.parse import parse_qsl
 import httpx
 import hypothesis
 import openpyxl
+import postgresql
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
-from pipeline import cli
+from pipeline import cli, statedb
 from pipeline.sandbox.config import SandboxConfig
 from pipeline.sandbox.serve import running
 
@@ -395,13 +397,50 @@ class Result:
 Leads = Callable[..., Result]
 
 
+# The databases that a state may be in: a test that is marked so runs once with each.
+BOTH = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgresql.Server]:
+    """A PostgreSQL server of this process's own. Where none is installed its tests are skipped; in CI they fail."""
+    programs = postgresql.bin_folder()
+    if programs is None and not os.environ.get("LEADS_REQUIRE_POSTGRESQL"):
+        pytest.skip("no PostgreSQL server is installed")
+    assert programs is not None, "no PostgreSQL server is installed"
+    with postgresql.server(programs) as running_server:
+        yield running_server
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a state database with nothing in it: SQLite's, unless the test is marked to go by another as well."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield f"sqlite:///{tmp_path / 'state.db'}"
+        return
+    with request.getfixturevalue("server").database() as url:
+        yield url
+
+
+def state_now() -> sa.Engine:
+    """The state database that commands use now."""
+    return statedb.engine(os.environ["LEADS_STATE"])
+
+
+def in_state(statement: str) -> list[tuple[Any, ...]]:
+    """What a statement finds there, or changes."""
+    with state_now().begin() as connection:
+        found = connection.exec_driver_sql(statement)
+        return [tuple(row) for row in found] if found.returns_rows else []
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database: str) -> Path:
     """The working directory: empty, with nothing of ours in the environment."""
     for name in [n for n in os.environ if n.startswith(("LEADS_", "DIALEDIN_", "DIALOGTECH_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("LEADS_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("LEADS_STATE", f"sqlite:///{tmp_path / 'state.db'}")
+    monkeypatch.setenv("LEADS_STATE", database)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -72,7 +72,8 @@ def _tried(kind: str, seed: int, number: int, folder: Path) -> str:
     content, options = CASES[kind](random.Random(f"{kind} {seed} {number}"))
     path = folder / f"{kind}-{seed}-{number}"
     path.write_bytes(content)
-    print(f"{kind} {seed} {number}", file=sys.stderr, end="\r", flush=True)  # the last one, should this process die
+    if sys.stderr.isatty():
+        print(f"{kind} {seed} {number}", file=sys.stderr, end="\r", flush=True)
     faulthandler.dump_traceback_later(10 * SLOW_SECONDS, exit=True)
     started = time.monotonic()
     try:

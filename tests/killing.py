@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -23,7 +22,7 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 from conftest import TOKEN, Account, Result, phone, write, write_csv
 
-from pipeline import ending, folder
+from pipeline import ending, folder, statedb
 from pipeline.folder import RunFolder
 from pipeline.sandbox.faults import FAULTS, Phase
 from pipeline.sandbox.profiles import Profile, profile_named
@@ -190,15 +189,22 @@ class Desk:
     listed: Listed
     account: Account
     program: tuple[str | Path, ...] = (LEADS,)
+    database: str | None = None  # None: a file below `home`
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {"LEADS_RUNS": str(self.home / "runs"), "LEADS_STATE": f"sqlite:///{self.state}"}
+        kept = {"LEADS_RUNS": str(self.home / "runs"), "LEADS_STATE": self.state_url}
         return kept | PATIENCE | self.account.env
 
     @property
-    def state(self) -> Path:
-        return self.home / "state" / "state.db"
+    def state_url(self) -> str:
+        return self.database or f"sqlite:///{self.home / 'state' / 'state.db'}"
+
+    def in_state(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a statement finds in the state database, or changes."""
+        with statedb.engine(self.state_url).begin() as connection:
+            found = connection.exec_driver_sql(statement)
+            return [tuple(row) for row in found] if found.returns_rows else []
 
     @property
     def runs(self) -> list[RunFolder]:
@@ -274,7 +280,7 @@ def finish(desk: Desk, way: Way, run: Callable[..., Result] | None = None) -> Re
     last = _until_settled(run, *(("resume", first) if first else LOAD), "--json")
     for other in desk.runs:
         if other.has_sent and other.run_id != last.json["run_id"]:
-            ending.rebuild(other, None)
+            ending.rebuild(other, desk.state_url)
             if "unknown" in other.read_json("summary.json")["counts"]:
                 _until_settled(run, "reconcile", other.run_id)
     return last
@@ -348,8 +354,7 @@ def at_the_vendor(desk: Desk, books: Books) -> Iterator[str]:
 
 
 def _in_the_journal(desk: Desk, books: Books) -> Iterator[str]:
-    with closing(sqlite3.connect(desk.state)) as database:
-        sends = database.execute("SELECT run_id, phone, state, attempts FROM sends").fetchall()
+    sends = desk.in_state("SELECT run_id, phone, state, attempts FROM sends")
     recorded: Counter[str] = Counter()
     for _, number, state, attempts in sends:
         recorded[number] += attempts
@@ -366,7 +371,7 @@ def _in_the_reports(desk: Desk, books: Books) -> Iterator[str]:
     accepted = set()
     *earlier, last = (run for run in desk.runs if run.has_sent)
     for run in earlier:
-        ending.rebuild(run, None)
+        ending.rebuild(run, desk.state_url)
     for run in (*earlier, last):
         rows = pq.read_table(run.results).to_pylist()
         accepted |= {row["phone"] for row in rows if row["status"] == "accepted"}
@@ -415,11 +420,12 @@ class Story:
     kills: int
     leads: int
     vendor_restarts: bool = False
+    database: str = "sqlite"
 
     def __str__(self) -> str:
         mapped = "ClientId" if self.deal.client_id else "no ClientId"
         restarts = ", vendor restarted" if self.vendor_restarts else ""
-        return f"DuplicatesCheck={self.deal.duplicates_check}, {mapped}, {self.way}{restarts}"
+        return f"DuplicatesCheck={self.deal.duplicates_check}, {mapped}, {self.way}{restarts}, {self.database}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,11 +443,11 @@ class Scene:
 
 
 @contextmanager
-def killed(story: Story, home: Path) -> Iterator[Scene]:
-    """A story up to its end, in a folder of its own, with its vendor."""
+def killed(story: Story, home: Path, database: str | None = None) -> Iterator[Scene]:
+    """A story up to its end, in a folder of its own, with its vendor; `database` is the state's URL, if no file's."""
     rng = Random(story.seed)
     with Vendor(home, seed=story.seed * 100).open() as vendor:
-        desk = Desk(home, write_list(home, story.deal, story.leads), vendor.account)
+        desk = Desk(home, write_list(home, story.deal, story.leads), vendor.account, database=database)
         hits = 0
         for turn in range(story.kills + 2):  # what was missed, since it had nothing left to do, is made up for
             hits += hits < story.kills and kill(desk, story.way, turn, rng)
@@ -452,7 +458,8 @@ def killed(story: Story, home: Path) -> Iterator[Scene]:
 
 
 _LOOKED_UP = """
-SELECT count(*), coalesce(sum(reconciled), 0) FROM sends WHERE status = 'accepted' AND EXISTS (
+SELECT count(*), coalesce(sum(CASE WHEN reconciled THEN 1 ELSE 0 END), 0) FROM sends
+WHERE status = 'accepted' AND EXISTS (
     SELECT 1 FROM requests WHERE operation = 'LeadOperations.SearchLead'
     AND (requests.run_id, requests.source, requests.row) = (sends.run_id, sends.source, sends.row))
 """
@@ -460,6 +467,5 @@ SELECT count(*), coalesce(sum(reconciled), 0) FROM sends WHERE status = 'accepte
 
 def counted(desk: Desk) -> Counter[str]:
     """Faults that the vendor made; rows that were looked up before they were accepted, and how many were found."""
-    with closing(sqlite3.connect(desk.state)) as database:
-        doubts, found = database.execute(_LOOKED_UP).fetchone()
+    ((doubts, found),) = desk.in_state(_LOOKED_UP)
     return Counter(faults=sum(desk.account.see("state")["faults"].values()), doubts=doubts, found=found)

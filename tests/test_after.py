@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 import moved_clock
 import pytest
-from conftest import LATE_BY, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
+from conftest import BOTH, LATE_BY, Account, Leads, RawVendor, Result, http_reply, in_state, phone, write, write_csv
 
 from pipeline import mapping
 from pipeline.model import UserError
@@ -94,11 +93,6 @@ def answers(**by_action: bytes) -> Callable[[dict[str, str]], bytes]:
     return lambda form: by_action.get(form.get("Action", "insert"), OK)
 
 
-def state_rows(home: Path, query: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(home / "state.db") as database:
-        return database.execute(query).fetchall()
-
-
 # What happens
 
 
@@ -142,7 +136,7 @@ def test_a_step_without_phone_or_fields_has_a_place_in_the_journal(
     fields = 'fields = { Playlist = "Spring" }' if CATALOGUE[name].fields else ""
     result = load(leads, f'{LOAD}\n[[after]]\noperation = "{name}"\n{fields}\n', account.env)
     assert ends(result) == ["accepted"]
-    journal = state_rows(home, "SELECT source, row, operation, state FROM sends WHERE operation <> 'InsertLead'")
+    journal = in_state("SELECT source, row, operation, state FROM sends WHERE operation <> 'InsertLead'")
     assert journal == [(-1, 1, name, "settled")]
 
 
@@ -312,14 +306,14 @@ def test_a_run_that_retries_rows_takes_its_own_steps(leads: Leads, listed: Path,
 # A run that was cut short
 
 
+@BOTH
 def test_a_run_that_died_after_its_rows_takes_its_steps_once(
     leads: Leads, home: Path, listed: Path, account: Account
 ) -> None:
     """`resume` sends no row, and the step; another one sends nothing at all."""
     result = load(leads, LOAD + RELOADED, account.env)
     (result.folder / "summary.json").unlink()
-    with sqlite3.connect(home / "state.db") as database:
-        database.execute("DELETE FROM sends WHERE source = -1")
+    in_state("DELETE FROM sends WHERE source = -1")
     before = account.requests
     resumed = go_on(leads, "resume", account.env)
     assert (resumed.code, ends(resumed), account.requests) == (0, ["accepted"], before + 1)
@@ -334,7 +328,7 @@ def killed_in_its_step(home: Path, vendor: RawVendor, *args: str) -> list[tuple[
     def answer(form: dict[str, str]) -> bytes:
         if "Action" not in form:
             return OK
-        seen.extend(state_rows(home, "SELECT source, row, operation, state FROM sends WHERE source = -1"))
+        seen.extend(in_state("SELECT source, row, operation, state FROM sends WHERE source = -1"))
         process.kill()
         return b""
 

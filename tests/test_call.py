@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Account, Leads, phone, write, write_csv
+from conftest import BOTH, Account, Leads, in_state, phone, state_now, write, write_csv
 
-from pipeline import lock, records, statedb
+from pipeline import lock, records
 from schemas.catalogue import CATALOGUE
 
 CONTACTS = [name for name, operation in CATALOGUE.items() if operation.frees_people or operation.contacts("immediate")]
 
 
+@BOTH
 def test_a_call_is_validated_recorded_and_told(leads: Leads, home: Path, account: Account) -> None:
     """Its row has the report's columns, its run a folder, and the journal the request."""
     result = leads("call", "InsertLead", "Campaign=Demo", "PrimaryPhone=(202) 555-0142", "--json", env=account.env)
@@ -27,8 +27,7 @@ def test_a_call_is_validated_recorded_and_told(leads: Leads, home: Path, account
     assert stored["Campaign"] == "Demo"
     story = leads("explain", result.json["run_id"], "--row", 1, "--json").json
     assert [request["code"] for request in story["requests"]] == ["ok"]
-    with sqlite3.connect(home / "state.db") as database:
-        assert database.execute("SELECT status FROM sends").fetchall() == [("accepted",)]
+    assert in_state("SELECT status FROM sends") == [("accepted",)]
 
 
 def test_an_inserted_lead_is_imported_only_unless_it_is_said_otherwise(leads: Leads, account: Account) -> None:
@@ -121,26 +120,25 @@ def test_what_cannot_be_called_is_named(leads: Leads, account: Account, argument
     assert "hunter2" not in result.err
 
 
+@BOTH
 def test_a_call_goes_on_beside_a_run_and_is_not_taken_for_dead(home: Path, leads: Leads, account: Account) -> None:
     """Whoever begins a run gives up on what dead runs left, and leaves a living call alone."""
     leads("call", "InsertLead", "Campaign=Demo", f"PrimaryPhone={phone(1)}", env=account.env)
-    state = statedb.engine(f"sqlite:///{home / 'state.db'}")
-    with sqlite3.connect(home / "state.db") as database:
-        database.execute("UPDATE sends SET state = 'sending', status = NULL")
-        scope = database.execute("SELECT account FROM sends").fetchone()[0]
-    locks = statedb.folder_of(state) / "locks"
-    with lock.beside(locks, scope), lock.nobody_beside(locks, scope) as alone:
+    state = state_now()
+    in_state("UPDATE sends SET state = 'sending', status = NULL")
+    ((scope,),) = in_state("SELECT account FROM sends")
+    with lock.beside(state, scope), lock.nobody_beside(state, scope) as alone:
         assert not alone
         assert records.bury(state, scope, 1, all_dead=alone) == 0
-    with lock.nobody_beside(locks, scope) as alone:
+    with lock.nobody_beside(state, scope) as alone:
         assert alone
         assert records.bury(state, scope, 1, all_dead=alone) == 1
 
 
+@BOTH
 def test_a_call_is_made_while_a_run_holds_the_account(home: Path, leads: Leads, account: Account) -> None:
     """It takes no lock."""
-    state = statedb.engine(f"sqlite:///{home / 'state.db'}")
-    with lock.held(statedb.folder_of(state) / "locks", f"sandbox@{account.url}", "another"):
+    with lock.held(state_now(), f"sandbox@{account.url}", "another"):
         result = leads("call", "InsertLead", "Campaign=Demo", f"PrimaryPhone={phone(1)}", env=account.env)
     assert result.code == 0
 

@@ -21,7 +21,7 @@ from pipeline.checkup import Checkup
 from pipeline.mend import Case
 from pipeline.model import Payload
 from pipeline.report import REPORT
-from tests.conftest import Account, Leads, phone, write, write_csv, write_xlsx
+from tests.conftest import Account, Leads, phone, state_now, write, write_csv, write_xlsx
 from tests.given import INSERT, plan
 
 ROOT = Path(__file__).parents[1]
@@ -353,7 +353,7 @@ def test_what_was_loaded_before_is_known_by_account(
     write_csv(Path("list.csv"), [HEADER, row(0), row(1)])
     write(Path("list.toml"), LIST)
     run_id = leads("load", "list.csv", "-m", "list.toml", "--json", env=account.env).json["run_id"]
-    with lock.held(Path("locks"), f"sandbox@{account.url}", "other"):
+    with lock.held(state_now(), f"sandbox@{account.url}", "other"):
         found = checked([row(0), row(1), row(2)], env=account.env)
     ledger = found["ledger"]
     assert (ledger["already_loaded"], ledger["runs"], ledger["why_not_asked"]) == (2, {run_id: 2}, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +11,22 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, RawVendor, Result, by_day, http_reply, phone, wait_until, write, write_csv
+from conftest import (
+    BOTH,
+    Account,
+    Leads,
+    RawVendor,
+    Result,
+    by_day,
+    http_reply,
+    in_state,
+    phone,
+    wait_until,
+    write,
+    write_csv,
+)
+
+pytestmark = BOTH
 
 LEADS = Path(sys.executable).with_name("leads")
 SIMPLE = """operation = "InsertLead"
@@ -49,11 +63,6 @@ def killed_in_the_middle(path: Path, account: Account, after: int) -> None:
         process.kill()
 
 
-def state_rows(home: Path, query: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(home / "state.db") as database:
-        return database.execute(query).fetchall()
-
-
 # Resuming
 
 
@@ -69,7 +78,7 @@ def test_a_killed_run_goes_on_in_its_own_folder(
     assert len(list((home / "runs").iterdir())) == 1
     assert len(account.leads()) == 10
     assert result.by_row[6]["reconciled"] is True
-    assert state_rows(home, "SELECT count(*) FROM sends WHERE state = 'sending'") == [(0,)]
+    assert in_state("SELECT count(*) FROM sends WHERE state = 'sending'") == [(0,)]
 
 
 def test_a_run_that_died_before_anything_was_sent_goes_on(
@@ -82,9 +91,8 @@ def test_a_run_that_died_before_anything_was_sent_goes_on(
         (folder / name).unlink()
     for part in (folder / "parts").iterdir():
         part.write_bytes(b"half of it")
-    with sqlite3.connect(home / "state.db") as database:
-        for table in ("sends", "runs"):
-            database.execute(f"DELETE FROM {table}")
+    for table in ("sends", "runs"):
+        in_state(f"DELETE FROM {table}")
     result = go_on(leads, "resume", account)
     assert result.json["run_id"] == first.json["run_id"]
     assert set(result.fates.values()) == {"accepted"}
@@ -449,8 +457,7 @@ def test_a_retry_that_goes_on_overwrites_nothing_newer(leads: Leads, home: Path,
     leads("load", new, "-m", "u.toml", "--json", env=account.env)
     retried = go_on(leads, "retry", account, first.json["run_id"], "--only", "not_attempted")
     assert set(retried.fates.values()) == {"skipped/superseded"}
-    with sqlite3.connect(home / "state.db") as database:  # as if it had been interrupted before it came to them
-        database.execute("DELETE FROM held WHERE run_id = ?", [retried.json["run_id"]])
+    in_state(f"DELETE FROM held WHERE run_id = '{retried.json['run_id']}'")  # as if it had not come to them
     again = go_on(leads, "resume", account)
     assert set(again.fates.values()) == {"skipped/superseded"}
     assert {lead["FirstName"] for lead in account.leads().values()} == {"new"}
@@ -483,8 +490,7 @@ def test_searches_that_were_killed_go_on(leads: Leads, home: Path, account: Acco
     )
     path = write_csv(home / "s.csv", [["Id"], ["C-1"], ["C-2"]])
     first = leads("load", path, "-m", "s.toml", "--json", env=account.env)
-    with sqlite3.connect(home / "state.db") as database:
-        database.execute("UPDATE sends SET state = 'sending', status = NULL WHERE row = 2")
+    in_state("UPDATE sends SET state = 'sending', status = NULL WHERE row = 2")
     result = go_on(leads, "resume", account)
     assert (result.code, set(result.fates.values())) == (0, {"accepted/found", "accepted/not_found"})
     assert first.json["run_id"] == result.json["run_id"]

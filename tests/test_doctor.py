@@ -19,7 +19,7 @@ from urllib.parse import quote, quote_plus
 import httpx
 import pytest
 import sqlalchemy as sa
-from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, tls_server, write
+from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, state_now, tls_server, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -567,7 +567,7 @@ def test_rows_in_doubt_are_counted_by_account(leads: Leads, account: Account, ho
 def test_who_holds_the_account_is_told(leads: Leads, account: Account, home: Path) -> None:
     """Exit code 6; the lock of another account is no matter, and a visit leaves it free."""
     scope = f"sandbox@{account.url}"
-    with lock.held(home / "locks", scope, "20261123T010203Z-night-0a1b2c3d"):
+    with lock.held(state_now(), scope, "20261123T010203Z-night-0a1b2c3d"):
         found = examined(leads("doctor", "--json", env=account.env))
         other = examined(leads("doctor", "--json", env={**account.env, "DIALEDIN_ACCID": "other"}))
     assert (found.code, found.bad) == (6, ["lock"])

@@ -17,7 +17,7 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, Result, phone, write, write_csv, write_xlsx
+from conftest import Account, Leads, Result, in_state, phone, state_now, write, write_csv, write_xlsx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_people import spellings
@@ -92,11 +92,6 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return pq.read_table(run / "results.parquet").to_pylist()
 
 
-def state_of(home: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(home / "state.db")) as database, database:
-        return database.execute(query).fetchall()
-
-
 def snapshot(home: Path) -> dict[str, bytes]:
     files = [*(home / "runs").rglob("*"), home / "state.db"]
     return {str(path): path.read_bytes() for path in files if path.is_file()}
@@ -128,7 +123,7 @@ def test_everybody_else_stays_as_they_are(leads: Leads, home: Path, loaded: Resu
     """The rows without the phone are in the parts, the report, the rejected file and the database as before."""
     before = {path: pq.read_table(path).to_pylist() for path in loaded.folder.rglob("*.parquet")}
     sends = "SELECT * FROM sends WHERE row NOT IN (3, 4, 6) ORDER BY row"
-    known = state_of(home, sends)
+    known = in_state(sends)
     mended = (loaded.folder / "rejected.csv").read_bytes()
     leads("forget", ADA)
     for path, rows in before.items():
@@ -136,7 +131,7 @@ def test_everybody_else_stays_as_they_are(leads: Leads, home: Path, loaded: Resu
         assert now.schema.equals(pq.read_schema(path), check_metadata=True)
         assert [row for row in now.to_pylist() if row["row"] not in ADAS] == [r for r in rows if r["row"] not in ADAS]
         assert [row["row"] for row in now.to_pylist()] == [row["row"] for row in rows]
-    assert state_of(home, sends) == known != []
+    assert in_state(sends) == known != []
     assert (loaded.folder / "rejected.csv").read_bytes() == mended
 
 
@@ -167,7 +162,7 @@ def test_rows_keep_their_status_and_the_report_adds_up(leads: Leads, loaded: Res
 @pytest.mark.parametrize("status", [s.value for s in Status if s not in (Status.VALID, Status.INVALID)])
 def test_the_report_made_again_says_the_same(leads: Leads, home: Path, loaded: Result, status: str) -> None:
     """However a row that was to be sent had ended."""
-    state_of(home, f"UPDATE sends SET status = '{status}', code = 'why', lead_id = '7' WHERE row = 3")
+    in_state(f"UPDATE sends SET status = '{status}', code = 'why', lead_id = '7' WHERE row = 3")
     leads("show", "--rebuild")
     leads("forget", ADA)
     rows = rows_of(loaded.folder)
@@ -256,9 +251,9 @@ def test_requests_go_with_the_row_and_elsewhere_with_what_they_say(leads: Leads,
     for number, (row, reply) in enumerate(said, 1):
         values = f"'{loaded.json['run_id']}', 0, {row}, {number}, 'InsertLead', 0, 'ok', '{reply}'"
         columns = "run_id, source, row, number, operation, sent_at, code, reply"
-        state_of(home, f"INSERT INTO requests ({columns}) VALUES ({values})")
+        in_state(f"INSERT INTO requests ({columns}) VALUES ({values})")
     leads("forget", ADA)
-    assert state_of(home, "SELECT row, reply FROM requests ORDER BY number") == [(7, None), (7, "OK")]
+    assert in_state("SELECT row, reply FROM requests ORDER BY number") == [(7, None), (7, "OK")]
 
 
 # What stays
@@ -281,12 +276,12 @@ def test_a_later_load_does_not_contact_the_phone(leads: Leads, home: Path, accou
 def test_the_mark_does_not_show_the_phone(leads: Leads, home: Path, loaded: Result) -> None:
     """It is a hash under a key that each database makes for itself."""
     leads("forget", ADA)
-    ((key,),) = state_of(home, "SELECT key FROM marks_key")
+    ((key,),) = in_state("SELECT key FROM marks_key")
     assert len(key) == 32
-    assert state_of(home, "SELECT hash FROM forgotten") == [(statedb.hashed(ADA, key),)]
+    assert in_state("SELECT hash FROM forgotten") == [(statedb.hashed(ADA, key),)]
     leads("forget", BEN)
-    assert state_of(home, "SELECT key FROM marks_key") == [(key,)]
-    assert len(state_of(home, "SELECT hash FROM forgotten")) == 2
+    assert in_state("SELECT key FROM marks_key") == [(key,)]
+    assert len(in_state("SELECT hash FROM forgotten")) == 2
 
 
 def test_the_ledger_still_knows_the_lead_of_somebody_who_names_the_phone(
@@ -347,8 +342,8 @@ def test_a_run_that_has_not_begun_to_send_is_still_seen_as_such(
     """Its log begins with sending; resume reads the list again, and the mark holds the row back."""
     for name in ("run.log.jsonl", "summary.json", "results.parquet"):
         (loaded.folder / name).unlink()
-    state_of(home, "DELETE FROM sends")
-    state_of(home, "DELETE FROM runs")
+    in_state("DELETE FROM sends")
+    in_state("DELETE FROM runs")
     leads("forget", ADA)
     assert traces(home, ADA) == []
     assert not (loaded.folder / "run.log.jsonl").exists()
@@ -381,12 +376,12 @@ def test_a_row_that_was_under_way_claims_nothing_any_more(
     named = {"phone": ADA, "identifier": f"Phone:{ADA}"}
     values = ", ".join(f"{name} = '{named[name] if name == claim else ''}'" for name in named)
     dying = f"UPDATE sends SET state = 'sending', status = NULL, code = NULL, settled_at = NULL, {values} WHERE row = 3"
-    state_of(home, dying)
+    in_state(dying)
     for name in ("results.parquet", "summary.json"):
         (loaded.folder / name).unlink()
     told = leads("forget", ADA, "--json").json
     assert (told["in_doubt"], told["state_rows"]) == (1, 1)
-    assert state_of(home, "SELECT state, status, code, phone, identifier, row_key FROM sends WHERE row = 3") == [
+    assert in_state("SELECT state, status, code, phone, identifier, row_key FROM sends WHERE row = 3") == [
         ("settled", "unknown", "forgotten", "", "", "")
     ]
     before = account.requests
@@ -400,7 +395,7 @@ def test_a_row_that_was_under_way_claims_nothing_any_more(
 def test_runs_that_are_sending_are_not_disturbed(leads: Leads, home: Path, loaded: Result) -> None:
     """While any account is being sent to: exit code 6, nothing changed, no mark."""
     before = snapshot(home)
-    with lock.held(home / "locks", "another@http://127.0.0.1/", "20260102T030405Z-x-0123abcd"):
+    with lock.held(state_now(), "another@http://127.0.0.1/", "20260102T030405Z-x-0123abcd"):
         refused = leads("forget", ADA)
     assert refused.code == 6
     assert "nothing was changed: try again later" in refused.err
@@ -411,7 +406,7 @@ def test_runs_that_are_sending_are_not_disturbed(leads: Leads, home: Path, loade
 def test_searches_and_calls_are_not_disturbed_either(leads: Leads, home: Path, loaded: Result) -> None:
     """They take no lock, and go on beside a run."""
     before = snapshot(home)
-    with lock.beside(home / "locks", "another@http://127.0.0.1/"):
+    with lock.beside(state_now(), "another@http://127.0.0.1/"):
         refused = leads("forget", ADA)
     assert refused.code == 6
     assert "a search or a call by hand is under way; nothing was changed" in refused.err
@@ -504,7 +499,7 @@ def test_a_run_with_another_journal_is_named(leads: Leads, home: Path, loaded: R
     other = f"sqlite:///{home / 'other.db'}"
     told = leads("forget", ADA, "--state", other, "--json").json
     assert told["elsewhere"] == [loaded.json["run_id"]]
-    assert state_of(home, f"SELECT count(*) FROM sends WHERE phone = '{ADA}'") == [(1,)]
+    assert in_state(f"SELECT count(*) FROM sends WHERE phone = '{ADA}'") == [(1,)]
     assert leads("forget", ADA, "--json").json["state_rows"] == 1
     assert traces(home, ADA, "Adamarlow") == []
 
@@ -595,17 +590,17 @@ def test_each_source_has_its_own_rejected_file(leads: Leads, home: Path) -> None
 def test_a_database_without_marks_gets_their_tables(leads: Leads, home: Path, loaded: Result) -> None:
     """It was made before there were any."""
     for table in ("forgotten", "marks_key"):
-        state_of(home, f"DROP TABLE {table}")
+        in_state(f"DROP TABLE {table}")
     assert leads("forget", ADA).code == 0
-    assert len(state_of(home, "SELECT * FROM forgotten")) == 1
+    assert len(in_state("SELECT * FROM forgotten")) == 1
 
 
 def test_writing_the_database_anew_keeps_the_order_of_what_was_sent(home: Path, loaded: Result) -> None:
     """The ledger goes by row ids."""
-    state_of(home, "DELETE FROM sends WHERE row = 3")
-    before = state_of(home, "SELECT rowid, row FROM sends ORDER BY rowid")
+    in_state("DELETE FROM sends WHERE row = 3")
+    before = in_state("SELECT rowid, row FROM sends ORDER BY rowid")
     statedb.compact(statedb.engine(f"sqlite:///{home / 'state.db'}"))
-    assert state_of(home, "SELECT rowid, row FROM sends ORDER BY rowid") == before
+    assert in_state("SELECT rowid, row FROM sends ORDER BY rowid") == before
     assert [rowid for rowid, _ in before] != list(range(1, len(before) + 1))
 
 

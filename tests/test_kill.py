@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -22,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import moved_clock
+import postgresql
 import pytest
-from conftest import Account, Leads, Result, phone, write, write_csv
+from conftest import BOTH, Account, Leads, Result, phone, write, write_csv
 from killing import (
     FLAKY,
     LEADS,
@@ -51,13 +51,15 @@ from pipeline.delivery import utc_now
 from pipeline.sandbox.profiles import profile_named
 
 STORIES = tuple(
-    Story(seed, deal, way, kills=3, leads=60)
-    for seed, (deal, way) in enumerate(
+    Story(seed, deal, way, kills=3, leads=60, database=database)
+    for seed, (deal, way, database) in enumerate(
         [
-            (Deal("1", client_id=False), Way.RESUME),
-            (Deal("0", client_id=True), Way.LOAD),
-            (Deal("1", client_id=True), Way.RECONCILE),
-            (Deal("0", client_id=False), Way.ANY),
+            (Deal("1", client_id=False), Way.RESUME, "sqlite"),
+            (Deal("0", client_id=True), Way.LOAD, "sqlite"),
+            (Deal("1", client_id=True), Way.RECONCILE, "sqlite"),
+            (Deal("0", client_id=False), Way.ANY, "sqlite"),
+            (Deal("1", client_id=False), Way.LOAD, "postgresql"),
+            (Deal("0", client_id=True), Way.RECONCILE, "postgresql"),
         ]
     )
 )
@@ -69,12 +71,13 @@ StartDesk = Callable[..., Desk]
 
 
 @pytest.fixture
-def start_desk(home: Path, start_account: Callable[..., Account]) -> StartDesk:
+def start_desk(home: Path, database: str, start_account: Callable[..., Account]) -> StartDesk:
     """A list of 60 leads in the working directory, and an account that fails 15% of its calls."""
 
     def start(**given: Any) -> Desk:
         account = start_account(**{**TOUCHY, "profile": FLAKY, "seed": 7, **given})
-        return Desk(home, write_list(home, Deal(), 60), account)
+        server = database if database.startswith("postgresql") else None
+        return Desk(home, write_list(home, Deal(), 60), account, database=server)
 
     return start
 
@@ -86,8 +89,18 @@ def scenes(
     """The stories that are asked for, up to their end. They mostly wait, so other tests go on meanwhile."""
     parameters = (item.callspec.params for item in request.session.items if hasattr(item, "callspec"))
     stories = [given["story"] for given in parameters if given.get("story") in STORIES]
+    if postgresql.bin_folder() is None:
+        stories = [story for story in stories if story.database == "sqlite"]
     with ExitStack() as stack, ThreadPoolExecutor(2) as two:
-        told = (killed(story, tmp_path_factory.mktemp("story")) for story in stories)
+
+        def database(story: Story) -> str | None:
+            return (
+                None
+                if story.database == "sqlite"
+                else stack.enter_context(request.getfixturevalue("server").database())
+            )
+
+        told = [killed(story, tmp_path_factory.mktemp("story"), database(story)) for story in stories]
         yield {story: two.submit(stack.enter_context, scene) for story, scene in zip(stories, told, strict=True)}
 
 
@@ -99,25 +112,24 @@ def here(leads: Leads, desk: Desk) -> Callable[..., Result]:
 # --- Dead for a while ---
 
 
+@BOTH
 def test_what_was_under_way_when_a_run_died_rests_a_whole_settle(leads: Leads, start_desk: StartDesk) -> None:
     """However long ago it was first sent: nobody knows when it was last, and the vendor may still be at work on it."""
     desk = start_desk(profile=UNHURRIED)
     here(leads, desk)(*LOAD)
-    with closing(sqlite3.connect(desk.state)) as database, database:
-        hour = 3600 * 1_000_000
-        database.execute(f"UPDATE sends SET state='sending', first_sent_at=first_sent_at-{hour} WHERE row=2")
+    hour = 3600 * 1_000_000
+    desk.in_state(f"UPDATE sends SET state='sending', first_sent_at=first_sent_at-{hour} WHERE row=2")
     began = time.time()
     assert here(leads, desk)("resume", "--json").by_row[2]["reconciled"]
-    with closing(sqlite3.connect(desk.state)) as database:
-        ((looked_up_at,),) = database.execute(
-            "SELECT sent_at FROM requests WHERE row=2 AND operation LIKE '%SearchLead'"
-        )
+    asked = "SELECT sent_at FROM requests WHERE row=2 AND operation='LeadOperations.SearchLead'"
+    ((looked_up_at,),) = desk.in_state(asked)
     assert looked_up_at / 1_000_000 - began >= float(PATIENCE["LEADS_SETTLE"])
 
 
 # --- Asked to end ---
 
 
+@BOTH
 def test_a_load_that_is_asked_to_end_reports_what_it_has_done(leads: Leads, start_desk: StartDesk) -> None:
     """SIGTERM: exit 143; what is said to be accepted is there, what is not_attempted is not; then the rest goes."""
     desk = start_desk()
@@ -154,6 +166,7 @@ def test_a_vendor_that_is_restarted_in_mid_push_has_every_row_once(leads: Leads,
 # --- Two at once ---
 
 
+@BOTH
 def test_a_second_run_is_refused_while_the_first_goes_on(leads: Leads, start_desk: StartDesk) -> None:
     """Whatever it is, it ends with exit code 6, sends nothing and leaves nothing; the first is not disturbed."""
     desk = start_desk()
@@ -236,8 +249,7 @@ def test_a_journal_that_may_not_grow_ends_the_push(leads: Leads, start_desk: Sta
     desk = start_desk()
     small = replace(desk, program=(sys.executable, "-c", _SMALL_FILES, "200000", LEADS))
     assert "the journal can't be written" in refused(small.run(*LOAD))
-    with closing(sqlite3.connect(desk.state)) as database:
-        recorded = {number for (number,) in database.execute("SELECT phone FROM sends")}
+    recorded = {number for (number,) in desk.in_state("SELECT phone FROM sends")}
     sent = {asked["phone"] for asked in Books(desk.account).inserts}
     assert set() < sent <= recorded
     finish(desk, Way.RESUME, here(leads, desk))
@@ -342,9 +354,15 @@ def test_what_was_not_stored_in_spite_of_an_ok_is_found_and_sent_again(leads: Le
 
 @pytest.mark.parametrize("story", STORIES, ids=str)
 def test_killed_at_any_moment_every_row_is_stored_once(
-    leads: Leads, monkeypatch: pytest.MonkeyPatch, scenes: Mapping[Story, Future[Scene]], story: Story
+    leads: Leads,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    scenes: Mapping[Story, Future[Scene]],
+    story: Story,
 ) -> None:
     """And the journal and every report agree with the vendor's own books, row by row."""
+    if story.database == "postgresql":
+        request.getfixturevalue("server")
     scene = scenes[story].result()
     monkeypatch.chdir(scene.desk.home)
     assert scene.end(here(leads, scene.desk)) == []

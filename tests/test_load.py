@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
 import hashlib
 import json
 import os
 import signal
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from conftest import (
     Result,
     by_day,
     http_reply,
+    in_state,
     phone,
     settled,
     wait_until,
@@ -973,8 +972,7 @@ def test_sigterm_ends_the_run_with_every_row_accounted_for(
     accepted = {row["phone"] for row in rows if row["status"] == "accepted"}
     assert accepted == set(account.leads())
     assert len(accepted) == account.requests < 400
-    with contextlib.closing(sqlite3.connect(home / "state.db")) as database:
-        assert database.execute("SELECT DISTINCT state FROM sends").fetchall() == [("settled",)]
+    assert in_state("SELECT DISTINCT state FROM sends") == [("settled",)]
 
 
 def test_two_signals_end_the_process_at_once(
@@ -999,8 +997,7 @@ def test_two_signals_end_the_process_at_once(
             assert process.wait(10) == -signal.SIGTERM
     finally:
         hold.set()
-    with contextlib.closing(sqlite3.connect(home / "state.db")) as database:
-        sending = database.execute("SELECT phone FROM sends WHERE state = 'sending'").fetchall()
+    sending = in_state("SELECT phone FROM sends WHERE state = 'sending'")
     assert {number for (number,) in sending} == {form["PrimaryPhone"] for form in vendor.forms}
 
 
@@ -1072,8 +1069,7 @@ def test_another_account_or_address_is_another_ledger(
 
 def test_a_second_run_is_refused_while_one_sends(leads: Leads, account: Account, simple: Callable[..., Path]) -> None:
     """One sending run per account: exit 6, at once, with nothing sent; a check needs no lock."""
-    folder = statedb.folder_of(statedb.engine(os.environ["LEADS_STATE"])) / "locks"
-    with lock.held(folder, f"sandbox@{account.url}", "other"):
+    with lock.held(statedb.engine(os.environ["LEADS_STATE"]), f"sandbox@{account.url}", "other"):
         result = leads("load", simple(1), "-m", "simple.toml", "--json", env=account.env)
         assert (result.code, result.out, account.requests) == (6, "", 0)
         assert "run other" in result.err

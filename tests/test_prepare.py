@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import payloads, prepare
-from pipeline.payloads import Repeats, Target
-from pipeline.prepare import Preparer
+from pipeline.payloads import Target
+from pipeline.prepare import Counts, Preparer
 from pipeline.report import PART
 from pipeline.source import Chunk, RaggedRow
 
@@ -38,15 +38,15 @@ def phones(*chunks: Sequence[str]) -> list[Chunk]:
 def prepared(toml: str, *files: Sequence[Chunk], target: Target = TARGET) -> list[list[dict[str, Any]]]:
     """The rows of the parts of each file of one run."""
     judge = validator(toml, *files[0][0].frame.columns)
-    totals = None
-    for number, chunks in enumerate(files):
-        totals = prepare.totals(judge, iter(chunks), totals, number)
-    seen, keys, out = Repeats(), Repeats(), []
-    names = [f"{number}.csv" for number in range(len(files))]
-    for number, chunks in enumerate(files):
-        known = bool(target.account)
-        preparer = Preparer(judge, target, seen, keys, known, totals=totals, number=number, names=names)
-        parts = [preparer.part(c) for c in chunks]
+    known, names = bool(target.account), [f"{number}.csv" for number in range(len(files))]
+    counts, out = Counts(judge.plan.policy), []
+    preparers = [Preparer(judge, target, known, number, names) for number in range(len(files))]
+    if counts.looks_ahead:
+        for preparer, chunks in zip(preparers, files, strict=True):
+            for one in chunks:
+                counts.foresee(preparer.number, preparer.look(one).told)
+    for preparer, chunks in zip(preparers, files, strict=True):
+        parts = [prepare.made(preparer, counts, one).part for one in chunks]
         for table in parts:
             assert pa.schema(list(table.schema)[: len(PART)]).equals(PART)
             table.validate(full=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,19 @@ from zoneinfo import ZoneInfo
 
 import openpyxl
 import pytest
-from conftest import Account, Leads, RawVendor, Result, by_day, http_reply, phone, settled, write, write_csv
+from conftest import (
+    Account,
+    Leads,
+    RawVendor,
+    Result,
+    by_day,
+    http_reply,
+    in_state,
+    phone,
+    settled,
+    write,
+    write_csv,
+)
 
 LEADS = Path(sys.executable).with_name("leads")
 QUICK = ("--settle", "0.05", "--timeout", "2")
@@ -257,10 +268,8 @@ def test_the_mark_outlives_run_and_person(load: Load, leads: Leads, home: Path, 
     leads("prune", "--older-than", "1h", "--in-doubt", now=lambda: by_day() + timedelta(days=1))
     leads("forget", phone(0))
     assert phone(0).encode() not in (home / "state.db").read_bytes()
-    with sqlite3.connect(home / "state.db") as database:
-        assert database.execute("SELECT count(*) FROM sends").fetchall() == [(0,)]
-        assert database.execute("SELECT count(*) FROM do_not_call").fetchall() == [(1,)]
-    database.close()
+    assert in_state("SELECT count(*) FROM sends") == [(0,)]
+    assert in_state("SELECT count(*) FROM do_not_call") == [(1,)]
     assert load(INSERT, phone(0), env=account.env).fates == {2: "skipped/suppressed"}
 
 
@@ -506,9 +515,7 @@ def test_nothing_is_sent_again_outside_hours(
 def test_what_is_in_doubt_is_looked_up_at_any_hour(load: Load, leads: Leads, home: Path, account: Account) -> None:
     """A search rings nowhere."""
     first = load(DIALED, WEST, env=account.env, args=CONTACTS, now=eastern(12))
-    with sqlite3.connect(home / "state.db") as database:
-        database.execute("UPDATE sends SET status='unknown', code='no_reply'")
-    database.close()
+    in_state("UPDATE sends SET status='unknown', code='no_reply'")
     reconciled = leads("reconcile", first.json["run_id"], "--json", *QUICK, env=account.env, now=eastern(23, 45))
     assert reconciled.fates == {2: "accepted"}
     assert reconciled.by_row[2]["reconciled"]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sqlite3
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Account, Leads, Result, by_day, phone, write, write_csv
+from conftest import Account, Leads, Result, by_day, in_state, phone, state_now, write, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,16 +58,8 @@ def aged(result: Result, days: float) -> Result:
     return result
 
 
-def query(database: Path | str, text: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(database)) as connection, connection:
-        return connection.execute(text).fetchall()
-
-
 def rows_in(home: Path) -> dict[str, int]:
-    return {
-        name: query(home / "state.db", f"SELECT count(*) FROM {name}")[0][0]
-        for name in ("sends", "held", "requests", "runs")
-    }
+    return {name: in_state(f"SELECT count(*) FROM {name}")[0][0] for name in ("sends", "held", "requests", "runs")}
 
 
 NONE_LEFT = {"sends": 0, "held": 0, "requests": 0, "runs": 0}
@@ -159,7 +149,7 @@ def test_folders_that_never_became_a_run_go_by_their_names(leads: Leads, home: P
 )
 def test_a_run_in_doubt_stays_and_the_next_step_is_named(leads: Leads, home: Path, loaded: Result, doubt: str) -> None:
     """Its rows may be in the dialer, and only its folder says what they were; --in-doubt removes it all the same."""
-    query(home / "state.db", doubt)
+    in_state(doubt)
     before = rows_in(home)
     run_id = loaded.json["run_id"]
     told = leads("prune", "--older-than", "90d", "--json").json
@@ -181,9 +171,9 @@ def test_a_run_in_doubt_stays_and_the_next_step_is_named(leads: Leads, home: Pat
 )
 def test_what_can_not_be_settled_any_more_keeps_no_run(leads: Leads, home: Path, loaded: Result, settled: str) -> None:
     """A doubt about someone who was forgotten, and one that was overtaken."""
-    query(home / "state.db", "UPDATE sends SET status = 'unknown', code = 'read_timeout' WHERE row = 2")
-    query(home / "state.db", "DELETE FROM sends WHERE row = 3")
-    query(home / "state.db", settled)
+    in_state("UPDATE sends SET status = 'unknown', code = 'read_timeout' WHERE row = 2")
+    in_state("DELETE FROM sends WHERE row = 3")
+    in_state(settled)
     assert leads("prune", "--older-than", "90d", "--json").json["runs"] == [loaded.json["run_id"]]
 
 
@@ -195,7 +185,7 @@ def test_runs_of_an_account_that_is_being_sent_to_stay(
     other = leads("check", home / "list.csv", "-m", "insert.toml", "--json", env={"DIALEDIN_ACCID": "other"})
     aged(other, days=100)
     scope = json.loads((loaded.folder / "manifest.json").read_text())["scope"]
-    with lock.held(home / "locks", scope, loaded.json["run_id"]):
+    with lock.held(state_now(), scope, loaded.json["run_id"]):
         told = leads("prune", "--older-than", "90d", "--json", *args)
     assert told.code == 0
     assert told.json["runs"] == [other.json["run_id"]]
@@ -209,7 +199,7 @@ def test_runs_of_an_account_that_is_being_sent_to_stay(
 def test_while_a_search_is_under_way_the_runs_of_its_account_stay(leads: Leads, home: Path, loaded: Result) -> None:
     """It takes no lock, and may have begun long ago."""
     scope = json.loads((loaded.folder / "manifest.json").read_text())["scope"]
-    with lock.beside(home / "locks", scope):
+    with lock.beside(state_now(), scope):
         told = leads("prune", "--older-than", "90d", "--json").json
     assert (told["runs"], [kept["why"] for kept in told["kept"]]) == ([], ["a search or a call by hand is under way"])
     assert leads("prune", "--older-than", "90d", "--json").json["runs"] == [loaded.json["run_id"]]
@@ -297,7 +287,7 @@ def test_while_somebody_sends_the_space_is_kept_for_later(tmp_path: Path) -> Non
     """To write the database anew would keep the other waiting."""
     state = statedb.engine(f"sqlite:///{tmp_path / 'state.db'}")
     begun(state, "old", "a", 100, 5000)
-    with lock.held(tmp_path / "locks", "b", "20260102T030405Z-x-0123abcd"):
+    with lock.held(state, "b", "20260102T030405Z-x-0123abcd"):
         told = prune.prune(tmp_path / "runs", state, NOW - timedelta(days=90))
     assert (told.runs, told.bytes) == (["old"], 0)
     assert statedb.free_share(state) > prune.FREE_SHARE
@@ -360,6 +350,7 @@ def test_exactly_what_is_old_and_settled_goes(made: list[Made], in_doubt: bool) 
         assert sorted(told.runs) == sorted(set(by_id) - set(stays))
         assert sorted(kept.run_id for kept in told.kept) == sorted(r for r, one in stays.items() if one.days > 90)
         assert {path.name for path in runs.iterdir()} == {r for r, one in stays.items() if one.has_folder}
-        counted = dict(query(f"{name}/state.db", "SELECT run_id, count(*) FROM sends GROUP BY run_id"))
+        with state.connect() as connection:
+            counted = dict(connection.exec_driver_sql("SELECT run_id, count(*) FROM sends GROUP BY run_id").all())
         assert counted == {run_id: one.rows for run_id, one in stays.items() if one.rows}
         assert {run_id for run_id in by_id if records.knows(state, run_id)} == set(stays)

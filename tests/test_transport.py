@@ -57,6 +57,7 @@ class Peer:
     def __init__(self, behave: Callable[[Peer, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]):
         self.behave = behave
         self.requests: list[tuple[str, bytes]] = []
+        self.resumed: list[bool] = []  # TLS sessions, by connection
         self.connections = 0
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -704,3 +705,46 @@ def test_over_tls_the_phases_are_the_same(
             assert len(peer.requests) == 1
 
     run(scenario())
+
+
+async def answer_and_close(peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await peer.request(reader)
+    writer.write(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    peer.resumed.append(writer.get_extra_info("ssl_object").session_reused)
+    await writer.drain()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_next_connection_goes_on_with_the_tls_session(certificate: Path, version: ssl.TLSVersion) -> None:
+    """A server that closes every connection is shown its certificate's signature once."""
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    trusting.minimum_version = trusting.maximum_version = version
+
+    async def scenario() -> list[bool]:
+        async with serving(answer_and_close, tls_server(certificate)) as peer:
+            async with PooledTransport(connections=4, ssl_context=trusting) as opened:
+                wire = Wire(url=f"https://127.0.0.1:{peer.port}/", credentials={}, transport=opened, timeout_seconds=5)
+                for _ in range(3):
+                    assert (await wire.post(BODY)).http_status == 200
+            return peer.resumed
+
+    assert run(scenario()) == [False, True, True]
+
+
+def test_a_server_that_has_forgotten_the_session_is_asked_for_its_certificate(certificate: Path) -> None:
+    """Another server behind the same name: the handshake is done in full, and still checked."""
+    trusting = ssl.create_default_context(cafile=str(certificate))
+
+    async def scenario() -> list[bool]:
+        resumed = []
+        async with PooledTransport(connections=4, ssl_context=trusting) as opened:
+            for _ in range(2):
+                async with serving(answer_and_close, tls_server(certificate)) as peer:
+                    wire = Wire(
+                        url=f"https://127.0.0.1:{peer.port}/", credentials={}, transport=opened, timeout_seconds=5
+                    )
+                    assert (await wire.post(BODY)).http_status == 200
+                resumed += peer.resumed
+        return resumed
+
+    assert run(scenario()) == [False, False]

@@ -80,8 +80,8 @@ def clean(
     """
     cleaner = CLEANERS[name]
     values = _whole(column)
-    nothing = pa.repeat("", len(values))
-    beside = [_whole(context.get(other.field, nothing)) for other in cleaner.beside]
+    names = [other.field for other in cleaner.beside]
+    beside = [_whole(context[name]) if name in context else pa.repeat("", len(values)) for name in names]
     return clean_column(cleaner, field, values, options, beside)
 
 

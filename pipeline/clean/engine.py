@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.clean.text import Fix, Refusal, cell_error, readable
+from pipeline.distinct import each_once
 from pipeline.marks import PROBLEMS, REPAIRS, Cleaned
 
 Indices = npt.NDArray[np.int64]
@@ -137,7 +138,8 @@ def judge(cleaner: Cleaner, raw: str, options: CleanOptions, beside: Sequence[st
 
 
 def _matches(values: pa.StringArray, pattern: str) -> npt.NDArray[np.bool_]:
-    mask = pc.match_substring_regex(values, f"^(?:{pattern})?$")  # "" is "not given", and always right
+    whole = f"^(?:{pattern})?$"  # "" is "not given", and always right
+    mask = each_once(lambda column: pc.match_substring_regex(column, whole), values)
     return np.asarray(mask.to_numpy(zero_copy_only=False))
 
 

@@ -25,15 +25,15 @@ def state(visit: Visit) -> Finding:
     """Whether the journal can be written, and is whole."""
     try:
         visit.state = statedb.engine(visit.settings.state)
-        path = Path(visit.state.url.database or "").absolute()
+        name = statedb.name(visit.state)
         problem = _state_problem(visit.state, visit.seconds)
         empty = problem is None and _is_empty(visit.state)
     except UserError as error:
         return bad(str(error), _STATE_STEP, 70)
     if problem is not None:
-        return bad(f"{path}: {problem}", _STATE_STEP, 70)
+        return bad(f"{name}: {problem}", _STATE_STEP, 70)
     known = "; it knows no earlier run" if empty else ""
-    return ok(f"{path}, {_size(path.stat().st_size)}: whole, and can be written{known}")
+    return ok(f"{name}, {_size(statedb.size_bytes(visit.state))}: whole, and can be written{known}")
 
 
 def _state_problem(database: sa.Engine, seconds: float) -> str | None:
@@ -41,16 +41,12 @@ def _state_problem(database: sa.Engine, seconds: float) -> str | None:
     row = {"run_id": "doctor", "source": 0, "row": 0, "status": "", "code": "", "message": "", "settled_at": 0}
     try:
         with database.connect() as connection:
-            connection.exec_driver_sql(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
-            mode = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar_one()
+            problem = statedb.problem(connection, seconds)
             connection.execute(sa.insert(HELD).values(row))
             connection.rollback()
-            found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     except sa.exc.DBAPIError as error:
-        return str(error.orig)
-    if mode != "wal":
-        return f"no write-ahead log is possible there (journal mode {mode}): it must be on a disk of this machine"
-    return None if found == "ok" else " ".join(str(found).split())
+        return " ".join(str(error.orig).split())
+    return problem
 
 
 def _is_empty(database: sa.Engine) -> bool:
@@ -88,7 +84,7 @@ def lock_held(visit: Visit) -> Finding:
     """Whether someone is sending to the account."""
     assert visit.state is not None
     try:
-        with lock.held(statedb.folder_of(visit.state) / "locks", visit.scope, "of leads doctor"):
+        with lock.held(visit.state, visit.scope, "of leads doctor"):
             return ok(f"account {visit.account}: nobody is sending to it")
     except lock.LockedError as error:
         said = str(error).partition(";")[0]
@@ -114,8 +110,8 @@ def runs(visit: Visit) -> Finding:
 def disk(visit: Visit) -> Finding:
     """Whether there is room for runs and state; the least of both counts."""
     places = {"runs": visit.settings.runs.absolute()}
-    if visit.state is not None:
-        places["state"] = statedb.folder_of(visit.state)
+    if visit.state is not None and (folder_of_state := statedb.folder_of(visit.state)) is not None:
+        places["state"] = folder_of_state
     free = {name: _free_bytes(path) for name, path in places.items()}
     message = ", ".join(f"{_size(left)} free for {name}" for name, left in free.items())
     if min(free.values()) < TOO_LITTLE_BYTES:

@@ -17,10 +17,11 @@ from urllib.parse import urlencode
 
 import httpx
 
-from pipeline import doubt, settings, transport
+from pipeline import doubt, settings
 from pipeline.doctor.visit import Finding, Level, Visit, bad, ok, warn
 from pipeline.model import Judgement, Payload, Reply, UserError
 from pipeline.replies import judge
+from pipeline.tls import tls_context
 from pipeline.wire import Wire, judge_failure
 from schemas.spec import Operation, Verdict
 
@@ -63,7 +64,7 @@ def connection(visit: Visit) -> Finding:
 def tls(visit: Visit) -> Finding:
     """Whether the vendor proves who it is."""
     try:
-        context = transport.tls_context()
+        context = tls_context()
     except UserError as error:
         return bad(str(error), "mend SSL_CERT_FILE or SSL_CERT_DIR, or unset it", 2)
     if visit.is_rehearsal:

@@ -18,6 +18,7 @@ from pipeline.sheets.texts import Texts
 
 _BATCH_ROWS = 20_000
 _BATCH_CELLS = 1_000_000  # of a wide sheet
+_PIECE_ROWS = 2000  # of a batch, as Python's objects: so few that they stay in the processor's cache
 
 
 class Written(NamedTuple):
@@ -68,17 +69,24 @@ def _frame(grid: Grid, look: Look) -> _Frame:
 def _batches(grid: Grid, frame: _Frame, look: Look, texts: Texts) -> Iterator[pa.RecordBatch]:
     """Rows that hold anything, by column and as text, with their numbers."""
     size = max(1, min(_BATCH_ROWS, _BATCH_CELLS // max(frame.width, 1)))
+    names = ["row", *(f"c{i}" for i in range(frame.width))]
     for first in range(0, frame.height if frame.width else 0, size):
-        columns = _columns(list(islice(grid.rows, size)), grid, frame, min(size, frame.height - first))
-        look.apply(first, frame.first_column, columns)
-        cells = [texts.of(column) for column in columns]
-        rows = np.arange(first, first + len(cells[0])) + 1
-        table = pa.record_batch([pa.array(rows), *cells], names=["row", *(f"c{i}" for i in range(frame.width))])
-        blank = _blank(cells)
-        yield table.take(pa.array(np.delete(rows - rows[0], blank))) if blank.size else table
+        end = min(first + size, frame.height)
+        pieces = (range(at, min(at + _PIECE_ROWS, end)) for at in range(first, end, _PIECE_ROWS))
+        columns = (_piece(grid, frame, look, texts, rows) for rows in pieces)
+        batch = pa.concat_batches([pa.record_batch(piece, names=names) for piece in columns])
+        blank = _blank(batch.columns[1:])
+        yield batch.take(pa.array(np.delete(np.arange(batch.num_rows), blank))) if blank.size else batch
 
 
-def _blank(cells: list[pa.StringArray]) -> npt.NDArray[np.int64]:
+def _piece(grid: Grid, frame: _Frame, look: Look, texts: Texts, rows: range) -> list[pa.Array]:
+    """The numbers of some rows, from 1, and their cells by column."""
+    columns = _columns(list(islice(grid.rows, len(rows))), grid, frame, len(rows))
+    look.apply(rows.start, frame.first_column, columns)
+    return [pa.array(np.array(rows) + 1), *map(texts.of, columns)]
+
+
+def _blank(cells: Sequence[pa.StringArray]) -> npt.NDArray[np.int64]:
     """The places of rows whose cells are all blank."""
     places = np.arange(len(cells[0]))
     for column in cells:

@@ -28,10 +28,12 @@ class Texts:
 
     def of(self, column: Sequence[Any]) -> pa.StringArray:
         """The cells of a column as text."""
-        kinds = set(map(type, column))
-        if kinds == {dt.date}:
-            return pa.array(column, pa.date32()).cast(pa.string())
-        return pa.array(column if kinds == {str} else [self.text(cell) for cell in column], pa.string())
+        try:
+            return pa.array(column, pa.string())  # which takes nothing but text
+        except pa.ArrowTypeError:
+            if set(map(type, column)) == {dt.date}:
+                return pa.array(column, pa.date32()).cast(pa.string())
+            return pa.array([self.text(cell) for cell in column], pa.string())
 
     def text(self, cell: Any) -> str:
         """One cell as text."""

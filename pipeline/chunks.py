@@ -1,0 +1,342 @@
+"""The chunks of a source become the parts of a run: in this process, or by the workers of a cluster.
+
+Both do the same in the same order: look at a chunk, decide which of its rows repeat, finish its part. Workers look
+and finish; the client cuts the source and decides. A chunk goes to them as a file in the run's spool folder, and a part
+comes back as a file; over Dask go paths, numbers of rows, and 64 bits by which each row is compared with the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from pipeline import kept, mapped, mapping, report, settings
+from pipeline.advice import Advice
+from pipeline.cluster import Cluster, ClusterError
+from pipeline.folder import RunFolder
+from pipeline.job import Job
+from pipeline.mapping import Plan
+from pipeline.model import DiskError, UserError
+from pipeline.payloads import Target
+from pipeline.prepare import Counts, Decided, Made, Preparer, Told
+from pipeline.source import Chunk, RaggedRow
+from pipeline.validate import Checked, Validator, refused_constants
+
+if TYPE_CHECKING:
+    import distributed
+
+_Rows = npt.NDArray[np.int64]
+
+
+def bound(job: Job, columns: Sequence[str]) -> Plan:
+    """The job's mapping, bound to these columns of a file. Raises UserError where they don't fit each other."""
+    plan = mapping.bind(job.mapping, job.mapping_path.name, columns, report.offered(columns))
+    for name, message in refused_constants(plan, job.mapping.clean_options(None)):
+        raise UserError(f"mapping {job.mapping_path.name}: [fields] {report.told_of(name, message)}")
+    return plan
+
+
+def preparer(job: Job, run: RunFolder, number: int, plan: Plan) -> Preparer:
+    """What makes the parts of a run's source. What is past is judged by the moment in the run's manifest."""
+    manifest = run.read_json("manifest.json")
+    options = job.mapping.clean_options(datetime.fromisoformat(manifest["started_at"]))
+    target = Target(settings.url(job.settings, job.operation), job.account)
+    names = [of["name"] for of in manifest["sources"]]
+    return Preparer(Validator.of(plan, options), target, bool(job.account), number, names)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One source of a run: its chunks, and which of its rows are the run's; None: all of them."""
+
+    preparer: Preparer
+    chunks: Callable[[], Iterator[Chunk]]
+    chosen: _Rows | None = None
+
+
+class Written(NamedTuple):
+    """How many rows of a chunk are in its part, and what the vendor advises against in them."""
+
+    rows: int
+    advice: Advice
+
+
+class Crew(Protocol):
+    """Who makes parts."""
+
+    def told(self, reading: Reading) -> Iterator[Told]:
+        """What is told of each chunk, in order."""
+
+    def parts(self, reading: Reading, counts: Counts) -> Iterator[Written]:
+        """Writes the part of each chunk, in order. It is on disk when it is given."""
+
+
+@contextmanager
+def crew(run: RunFolder, cluster: Cluster | None) -> Iterator[Crew]:
+    """Who makes the parts of a run. Nobody works at them any more when this ends."""
+    if cluster is None:
+        yield _Alone(run)
+        return
+    cluster.check(run, unfit)
+    workers = _Workers(run, cluster)
+    try:
+        yield workers
+    except ClusterError:  # there is nobody left to be told
+        raise
+    except BaseException:
+        workers.abandon()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """This process does all of it."""
+
+    run: RunFolder
+
+    def told(self, reading: Reading) -> Iterator[Told]:
+        return (reading.preparer.look(chunk).told for chunk in reading.chunks())
+
+    def parts(self, reading: Reading, counts: Counts) -> Iterator[Written]:
+        for part, chunk in enumerate(reading.chunks()):
+            looked = reading.preparer.look(chunk)
+            decided = counts.decide(reading.preparer.number, looked.told)
+            made = reading.preparer.finish(chunk, looked.checked, decided)
+            yield _write(self.run, (reading.preparer.number, part), made, _chosen(reading, chunk))
+
+
+def _chosen(reading: Reading, chunk: Chunk) -> _Rows | None:
+    """Those of the chunk's rows that are the run's; None: all of them."""
+    if reading.chosen is None:
+        return None
+    rows = np.concatenate([chunk.frame.index.to_numpy(), np.array([row.row for row in chunk.ragged], dtype=np.int64)])
+    return np.intersect1d(rows, reading.chosen)
+
+
+def _write(run: RunFolder, place: tuple[int, int], made: Made, chosen: _Rows | None) -> Written:
+    """Writes the part of this source and number; one without rows is none."""
+    table = made.part
+    if chosen is not None:
+        table = table.filter(pa.array(np.isin(table["row"].to_numpy(), chosen)))
+    if table.num_rows:
+        run.write_part(*place, table)
+    return Written(table.num_rows, made.advice)
+
+
+# --- What the client does ---
+
+
+class At(NamedTuple):
+    """Which chunk is meant: of a run's folder, a source, and the number of its part.
+
+    What workers keep, and what Dask knows by its key, is of one command only: the nonce tells them apart.
+    """
+
+    path: str
+    nonce: str
+    number: int
+    part: int
+
+    @property
+    def file(self) -> Path:
+        """Where the chunk is handed over."""
+        return Path(self.path, "spool", f"{self.number:03d}-{self.part:06d}.arrow")
+
+    def key(self, task: str) -> str:
+        """What Dask calls a task about it."""
+        return f"{task}-{Path(self.path).name}-{self.nonce}-{self.number}-{self.part}"
+
+
+class _Sent(NamedTuple):
+    """A chunk that workers are at, and which of its rows are the run's."""
+
+    at: At
+    chosen: _Rows | None
+    future: distributed.Future[Any]
+
+
+class _Workers:
+    """The workers of a cluster look and finish, while this process cuts the source and decides.
+
+    Not more than some chunks for each worker are under way, so that memory and spool stay small.
+    """
+
+    def __init__(self, run: RunFolder, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._at_once = cluster.workers
+        self._any = At(str(run.spool.parent.absolute()), secrets.token_hex(4), 0, 0)  # the spool is there from now on
+
+    def told(self, reading: Reading) -> Iterator[Told]:
+        """What is told of each chunk, in order."""
+        looking: deque[_Sent] = deque()
+        for part, chunk in enumerate(reading.chunks()):
+            looking.append(self._look(reading, part, chunk, keeps=False))
+            if len(looking) > 2 * self._at_once:
+                yield self._told(looking.popleft())
+        while looking:
+            yield self._told(looking.popleft())
+
+    def _told(self, looked: _Sent) -> Told:
+        told: Told = self._cluster.result(looked.future)[0]
+        looked.at.file.unlink()
+        return told
+
+    def parts(self, reading: Reading, counts: Counts) -> Iterator[Written]:
+        """Writes the part of each chunk, in order. It is on disk when it is given."""
+        looking: deque[_Sent] = deque()
+        finishing: deque[_Sent] = deque()
+        for part, chunk in enumerate(reading.chunks()):
+            looking.append(self._look(reading, part, chunk, keeps=True))
+            if len(looking) > 2 * self._at_once:
+                finishing.append(self._finish(looking.popleft(), counts))
+            while finishing and (len(finishing) > self._at_once or finishing[0].future.done()):
+                yield self._written(finishing.popleft())
+        while looking:
+            finishing.append(self._finish(looking.popleft(), counts))
+        while finishing:
+            yield self._written(finishing.popleft())
+
+    def _look(self, reading: Reading, part: int, chunk: Chunk, *, keeps: bool) -> _Sent:
+        at = self._any._replace(number=reading.preparer.number, part=part)
+        _hand_over(chunk, at.file)
+        future = self._cluster.submit(look, at, keeps, key=at.key("look" if keeps else "foresee"))
+        return _Sent(at, _chosen(reading, chunk), future)
+
+    def _finish(self, looked: _Sent, counts: Counts) -> _Sent:
+        told, worker = self._cluster.result(looked.future)
+        decided = counts.decide(looked.at.number, told)
+        # Whoever has looked at it still has what came of it; any other can look again.
+        near = {"workers": [worker], "allow_other_workers": True, "priority": 1}
+        key = looked.at.key("finish")
+        return looked._replace(future=self._cluster.submit(finish, looked.at, decided, looked.chosen, key=key, **near))
+
+    def _written(self, finished: _Sent) -> Written:
+        written: Written = self._cluster.result(finished.future)
+        finished.at.file.unlink()
+        return written
+
+    def abandon(self) -> None:
+        """No worker begins with a chunk of the run any more, and none is at one when this returns."""
+        self._cluster.everywhere(forget, self._any.nonce)
+
+
+def _hand_over(chunk: Chunk, file: Path) -> None:
+    """Writes a chunk for the worker that takes it; its owner alone may read it. Raises DiskError."""
+    names = [str(name) for name in chunk.frame.columns]
+    columns = [*(mapped.cells(chunk.frame, name) for name in names), pa.array(chunk.frame.index.to_numpy())]
+    columns += [] if chunk.earlier_rows is None else [chunk.earlier_rows]
+    besides = {"columns": names, "ragged": [(row.row, row.cells, row.has_swallowed) for row in chunk.ragged]}
+    batch = pa.record_batch(columns, names=[str(at) for at in range(len(columns))])
+    batch = batch.replace_schema_metadata({"besides": json.dumps(besides)})
+    try:
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "wb") as written, pa.ipc.new_file(written, batch.schema) as batches:
+            batches.write_batch(batch)
+    except OSError as error:
+        raise DiskError(f"{file}: can't be written: {error.strerror or error}") from None
+
+
+def _taken_over(file: Path) -> Chunk:
+    """The chunk that was written there."""
+    with pa.ipc.open_file(pa.py_buffer(file.read_bytes())) as batches:
+        batch = batches.get_batch(0)
+    besides = json.loads(batch.schema.metadata[b"besides"])
+    ragged = tuple(RaggedRow(row, tuple(cells), swallowed) for row, cells, swallowed in besides["ragged"])
+    width = len(besides["columns"])
+    arrays = (pd.arrays.ArrowExtensionArray(batch.column(at)) for at in range(width))
+    index = pd.Index(batch.column(width).to_numpy(), name="row")
+    frame = pd.DataFrame(dict(zip(besides["columns"], arrays, strict=True)), index=index)
+    return Chunk(frame, ragged, batch.column(width + 1) if batch.num_columns > width + 1 else None)
+
+
+# --- What a worker does ---
+
+_KEPT = 16  # chunks that were looked at and wait to be finished; there are more only where others finish them
+
+
+@dataclass(slots=True)
+class _Bench:
+    """What a worker's process has at hand."""
+
+    looked: OrderedDict[At, tuple[Chunk, Checked]] = field(default_factory=OrderedDict)
+    abandoned: set[str] = field(default_factory=set)  # nonces
+    at_work: threading.Lock = field(default_factory=threading.Lock)
+
+
+_BENCH = _Bench()
+
+
+def unfit(path: str) -> str | None:
+    """Why this worker can't take part in the run at `path`; None: it can."""
+    if not Path(path, "manifest.json").exists():
+        return f"it does not see {path}: all of a run's workers need the same folder of runs (--runs)"
+    try:
+        job = kept.on_worker(RunFolder(Path(path)))
+        if job.command != "check":
+            settings.credentials(job.settings, job.operation.vendor)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def look(at: At, keeps: bool) -> tuple[Told, str]:
+    """A task: what is told of a chunk, and at which worker, which keeps what came of it where it is to be finished."""
+    from distributed import get_worker
+
+    with _working(at.nonce):
+        chunk = _taken_over(at.file)
+        checked, told = _preparer(at._replace(part=0)).look(chunk)
+        if keeps:
+            _BENCH.looked[at] = chunk, checked
+            while len(_BENCH.looked) > _KEPT:
+                _BENCH.looked.popitem(last=False)
+    return told, get_worker().address
+
+
+def finish(at: At, decided: Decided, chosen: _Rows | None) -> Written:
+    """A task: writes the part of a chunk. To do it again writes the same."""
+    with _working(at.nonce):
+        own = _preparer(at._replace(part=0))
+        ready = _BENCH.looked.pop(at, None)
+        if ready is None:
+            chunk = _taken_over(at.file)
+            ready = chunk, own.look(chunk).checked
+        return _write(RunFolder(Path(at.path)), (at.number, at.part), own.finish(*ready, decided), chosen)
+
+
+def forget(nonce: str) -> None:
+    """Lets go of what a command has begun. When this returns, nothing of it is under way here, and nothing will be."""
+    _BENCH.abandoned.add(nonce)
+    with _BENCH.at_work:
+        _BENCH.looked.clear()
+
+
+@contextmanager
+def _working(nonce: str) -> Iterator[None]:
+    with _BENCH.at_work:
+        if nonce in _BENCH.abandoned:
+            raise RuntimeError("the command has ended")
+        yield
+
+
+@lru_cache(maxsize=8)
+def _preparer(at: At) -> Preparer:
+    """The preparer of a source. A command that goes on may find another manifest, and has another nonce."""
+    run = RunFolder(Path(at.path))
+    job, of = kept.on_worker(run), run.read_json("manifest.json")["sources"][at.number]
+    return preparer(job, run, at.number, bound(job, of["columns"]))
