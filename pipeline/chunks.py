@@ -1,8 +1,8 @@
 """The chunks of a source become the parts of a run: in this process, or by the workers of a cluster.
 
 Both do the same in the same order: look at a chunk, decide which of its rows repeat, finish its part. Workers look
-and finish; the client cuts the source and decides. A chunk goes to them as a file in the run's spool folder, and a part
-comes back as a file; over Dask go paths, numbers of rows, and 64 bits by which each row is compared with the others.
+and finish; the client cuts the source and decides. What they hand each other are files in the run's spool folder; over
+Dask go the folder's path and the numbers of chunks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +70,9 @@ class Reading:
 
 
 class Written(NamedTuple):
-    """How many rows of a chunk are in its part, and what the vendor advises against in them."""
+    """The number of a part, its rows (none: there is no part), and what the vendor advises against in them."""
 
+    part: int
     rows: int
     advice: Advice
 
@@ -135,7 +136,7 @@ def _write(run: RunFolder, place: tuple[int, int], made: Made, chosen: _Rows | N
         table = table.filter(pa.array(np.isin(table["row"].to_numpy(), chosen)))
     if table.num_rows:
         run.write_part(*place, table)
-    return Written(table.num_rows, made.advice)
+    return Written(place[1], table.num_rows, made.advice)
 
 
 # --- What the client does ---
@@ -152,10 +153,14 @@ class At(NamedTuple):
     number: int
     part: int
 
-    @property
-    def file(self) -> Path:
-        """Where the chunk is handed over."""
-        return Path(self.path, "spool", f"{self.number:03d}-{self.part:06d}.arrow")
+    def file(self, kind: str) -> Path:
+        """Where a chunk is handed over (arrow), what is told of it (told), and what was decided of its rows."""
+        return Path(self.path, "spool", f"{self.number:03d}-{self.part:06d}.{kind}")
+
+    def remove(self) -> None:
+        """Removes these files, once its part is written."""
+        for kind in ("arrow", "told", "decided"):
+            self.file(kind).unlink(missing_ok=True)
 
     def key(self, task: str) -> str:
         """What Dask calls a task about it."""
@@ -192,8 +197,9 @@ class _Workers:
             yield self._told(looking.popleft())
 
     def _told(self, looked: _Sent) -> Told:
-        told: Told = self._cluster.result(looked.future)[0]
-        looked.at.file.unlink()
+        self._cluster.result(looked.future)
+        told = Told(**_numbers(looked.at.file("told")))
+        looked.at.remove()
         return told
 
     def parts(self, reading: Reading, counts: Counts) -> Iterator[Written]:
@@ -213,21 +219,22 @@ class _Workers:
 
     def _look(self, reading: Reading, part: int, chunk: Chunk, *, keeps: bool) -> _Sent:
         at = self._any._replace(number=reading.preparer.number, part=part)
-        _hand_over(chunk, at.file)
+        _hand_over(chunk, at.file("arrow"))
         future = self._cluster.submit(look, at, keeps, key=at.key("look" if keeps else "foresee"))
         return _Sent(at, _chosen(reading, chunk), future)
 
     def _finish(self, looked: _Sent, counts: Counts) -> _Sent:
-        told, worker = self._cluster.result(looked.future)
-        decided = counts.decide(looked.at.number, told)
+        worker = self._cluster.result(looked.future)
+        decided = counts.decide(looked.at.number, Told(**_numbers(looked.at.file("told"))))
+        _tell(looked.at.file("decided"), **decided._asdict(), chosen=looked.chosen)
         # Whoever has looked at it still has what came of it; any other can look again.
         near = {"workers": [worker], "allow_other_workers": True, "priority": 1}
         key = looked.at.key("finish")
-        return looked._replace(future=self._cluster.submit(finish, looked.at, decided, looked.chosen, key=key, **near))
+        return looked._replace(future=self._cluster.submit(finish, looked.at, key=key, **near))
 
     def _written(self, finished: _Sent) -> Written:
         written: Written = self._cluster.result(finished.future)
-        finished.at.file.unlink()
+        finished.at.remove()
         return written
 
     def abandon(self) -> None:
@@ -243,10 +250,28 @@ def _hand_over(chunk: Chunk, file: Path) -> None:
     besides = {"columns": names, "ragged": [(row.row, row.cells, row.has_swallowed) for row in chunk.ragged]}
     batch = pa.record_batch(columns, names=[str(at) for at in range(len(columns))])
     batch = batch.replace_schema_metadata({"besides": json.dumps(besides)})
+    with _spooling(file) as written, pa.ipc.new_file(written, batch.schema) as batches:
+        batches.write_batch(batch)
+
+
+def _tell(file: Path, **numbers: npt.NDArray[Any] | None) -> None:
+    """Writes arrays for whoever asks for them; None is left out. Raises DiskError."""
+    arrays: dict[str, Any] = {name: array for name, array in numbers.items() if array is not None}
+    with _spooling(file) as written:
+        np.savez(written, **arrays)
+
+
+def _numbers(file: Path) -> dict[str, Any]:
+    """The arrays that were told there."""
+    with np.load(file) as found:
+        return dict(found)
+
+
+@contextmanager
+def _spooling(file: Path) -> Iterator[IO[bytes]]:
     try:
-        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as written, pa.ipc.new_file(written, batch.schema) as batches:
-            batches.write_batch(batch)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+            yield written
     except OSError as error:
         raise DiskError(f"{file}: can't be written: {error.strerror or error}") from None
 
@@ -294,29 +319,37 @@ def unfit(path: str) -> str | None:
     return None
 
 
-def look(at: At, keeps: bool) -> tuple[Told, str]:
-    """A task: what is told of a chunk, and at which worker, which keeps what came of it where it is to be finished."""
+def look(at: At, keeps: bool) -> str:
+    """A task: writes what is told of a chunk; gives which worker has looked.
+
+    That one `keeps` what came of it, where the chunk is to be finished.
+    """
     from distributed import get_worker
 
     with _working(at.nonce):
-        chunk = _taken_over(at.file)
+        chunk = _taken_over(at.file("arrow"))
         checked, told = _preparer(at._replace(part=0)).look(chunk)
         if keeps:
             _BENCH.looked[at] = chunk, checked
             while len(_BENCH.looked) > _KEPT:
                 _BENCH.looked.popitem(last=False)
-    return told, get_worker().address
+        _tell(at.file("told"), **told._asdict())
+    address: str = get_worker().address
+    return address
 
 
-def finish(at: At, decided: Decided, chosen: _Rows | None) -> Written:
+def finish(at: At) -> Written:
     """A task: writes the part of a chunk. To do it again writes the same."""
     with _working(at.nonce):
         own = _preparer(at._replace(part=0))
         ready = _BENCH.looked.pop(at, None)
         if ready is None:
-            chunk = _taken_over(at.file)
+            chunk = _taken_over(at.file("arrow"))
             ready = chunk, own.look(chunk).checked
-        return _write(RunFolder(Path(at.path)), (at.number, at.part), own.finish(*ready, decided), chosen)
+        numbers = _numbers(at.file("decided"))
+        chosen = numbers.pop("chosen", None)
+        made = own.finish(*ready, Decided(**numbers))
+        return _write(RunFolder(Path(at.path)), (at.number, at.part), made, chosen)
 
 
 def forget(nonce: str) -> None:

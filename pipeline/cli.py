@@ -78,6 +78,10 @@ def _our_fault(error: Exception) -> int:
     if type(error).__module__.startswith("pyarrow"):  # our own Parquet files are the only ones that come as far as here
         _say(f"leads: a file of the run is damaged: {error}\nLoad the list again: what was delivered is skipped.")
         return 70
+    if type(error).__module__.startswith(("sqlalchemy", "psycopg")):
+        said = str(getattr(error, "orig", error)).partition("\n")[0]
+        _say(f"leads: the state database can't be used: {said}\nSee: leads doctor. Then do the same again.")
+        return 70
     _say(
         f"leads: a fault of ours: {type(error).__name__}: {error}\n"
         "What was sent is in the journal; see: leads show --rebuild. LEADS_DEBUG=1 shows the traceback: report it.",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -26,8 +25,10 @@ if TYPE_CHECKING:
     import distributed
 
 _PRELOADED = "pipeline.worker"  # what every worker imports before it takes work
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 5
 _CONFIG = {
+    "distributed.scheduler.http.routes": [],  # no pages: they would tell anybody on this machine
+    "distributed.worker.http.routes": [],
     "distributed.scheduler.work-stealing": False,  # what is under way stays where it is
     "distributed.scheduler.active-memory-manager.start": False,
     "distributed.scheduler.allowed-failures": 3,  # a chunk that has killed so many workers is given up
@@ -108,18 +109,13 @@ def opened(job: Job) -> Iterator[Cluster | None]:
         yield None
         return
     _check_installed(job)
-    with ThreadPoolExecutor(1, "cluster", initializer=_deaf) as starter:
+    with ThreadPoolExecutor(1, "cluster") as starter:
         starting = starter.submit(start)
         try:
             yield Cluster(job.workers, starting)
         finally:
             with suppress(Exception):  # what hindered its start was told, or is not why the run ends
                 _close(starting.result())
-
-
-def _deaf() -> None:
-    """What this thread starts, processes too, hears no Ctrl-C: the client alone decides what becomes of the run."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 def _check_installed(job: Job) -> None:
@@ -150,7 +146,7 @@ def _local(workers: int) -> distributed.Client:
             processes=True,
             host="127.0.0.1",
             security=distributed.Security.temporary(),
-            dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},  # else it wants port 8787
             silence_logs=logging.CRITICAL,
             memory_limit=0,  # a worker that is paused or killed helps nobody
             preload=[_PRELOADED],

@@ -72,8 +72,13 @@ def _chunk(part: pa.Table, columns: Sequence[str]) -> Chunk:
 
 def in_order(run: RunFolder, manifest: Mapping[str, Any]) -> list[tuple[int, Path]]:
     """(source, path) of every part, ordered as the report's row groups are: by source, sheet, row."""
-    names = [(of["name"], of["sheet"] or "") for of in manifest["sources"]]
-    return sorted(run.part_paths(), key=lambda part: (names[part[0]], part))
+    places = [place_in_order(of) for of in manifest["sources"]]
+    return sorted(run.part_paths(), key=lambda part: (places[part[0]], part))
+
+
+def place_in_order(of: Mapping[str, Any]) -> tuple[str, str]:
+    """By what a source's place in the report goes."""
+    return of["name"], of["sheet"] or ""
 
 
 # --- A report as a list ---

@@ -21,6 +21,8 @@ from pipeline.model import STORED_DIFFERENTLY, DiskError, Held, Status, UserErro
 from pipeline.rejected import Written
 from pipeline.sending import Sent
 
+Look = Callable[[int, pa.Table], None]  # what sees a source's rows as they go into the report
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -133,39 +135,68 @@ def exit_code(ends: Collection[tuple[str, str | None]], sent: Sent | None) -> in
     return int(any(status in _NOT_WELL or code == STORED_DIFFERENTLY for status, code in ends))
 
 
-def write_report(
-    run: RunFolder, ending: Ending, look: Callable[[int, pa.Table], None] = lambda _source, _rows: None
-) -> Reported:
-    """Writes results.parquet, with every row that was read in it once. `look` sees what goes into it."""
-    manifest = run.read_json("manifest.json")
-    counts: Counter[tuple[str, str | None]] = Counter()
-    repairs: Counter[tuple[str, bool]] = Counter()
+class Report:
+    """A report that is being written, part by part. `look` sees what goes into it."""
 
-    def counted() -> Iterator[pa.Table]:
-        for number, table in _projected(run, manifest, ending):
-            look(number, table)
-            counts.update(report.count(table))
-            repairs.update(report.count_repairs(table))
-            yield table
+    def __init__(self, run: RunFolder, ending: Ending, look: Look, write: Callable[[pa.Table], None]) -> None:
+        self._run, self._ending, self._look, self._write = run, ending, look, write
+        self._manifest = run.read_json("manifest.json")
+        places = [earlier.place_in_order(of) for of in self._manifest["sources"]]
+        self._is_in_order = places == sorted(places)
+        self._written = 0  # parts
+        self.counts: Counter[tuple[str, str | None]] = Counter()
+        self.repairs: Counter[tuple[str, bool]] = Counter()
 
-    run.write_results(counted(), report.REPORT)
-    read = sum(source["rows"] for source in manifest["sources"])
-    if read != sum(counts.values()):
-        raise RuntimeError(f"{read} rows were read and {sum(counts.values())} are in the report")
-    return Reported(counts, repairs)
+    def add(self, number: int, path: Path) -> None:
+        """Takes the part of a source as soon as it is on disk: they come source by source, and in order of their rows.
 
+        Where the report has the sources in another order, the parts are taken when all are there.
+        """
+        if self._is_in_order:
+            self._take(number, path)
 
-def _projected(run: RunFolder, manifest: dict[str, Any], ending: Ending) -> Iterator[tuple[int, pa.Table]]:
-    for number, path in earlier.in_order(run, manifest):
-        part = pq.ParquetFile(path).read(report.PART.names)
-        of = manifest["sources"][number]
-        place = report.Place(run.run_id, of["name"], of["sheet"], manifest["operation"])
+    def finish(self) -> None:
+        """Takes the parts that were not added."""
+        for number, path in earlier.in_order(self._run, self._manifest)[self._written :]:
+            self._take(number, path)
+        read = sum(source["rows"] for source in self._manifest["sources"])
+        if read != sum(self.counts.values()):
+            raise RuntimeError(f"{read} rows were read and {sum(self.counts.values())} are in the report")
+
+    def _take(self, number: int, path: Path) -> None:
+        table = self._projected(number, pq.ParquetFile(path).read(report.PART.names))
+        self._look(number, table)
+        self.counts.update(report.count(table))
+        self.repairs.update(report.count_repairs(table))
+        self._write(table)
+        self._written += 1
+
+    def _projected(self, number: int, part: pa.Table) -> pa.Table:
+        run, ending = self._run, self._ending
+        of = self._manifest["sources"][number]
+        place = report.Place(run.run_id, of["name"], of["sheet"], self._manifest["operation"])
         rows = (part["row"][0].as_py(), part["row"][-1].as_py())
         if ending.state is None:
             sends, held = records.nothing(ending.held(number, part) if ending.held else ())
         else:
             sends, held = records.settled_between(ending.state, run.run_id, number, rows)
-        yield number, report.project(part, sends, held, place, ending.unsent)
+        return report.project(part, sends, held, place, ending.unsent)
+
+
+@contextlib.contextmanager
+def reporting(run: RunFolder, ending: Ending, look: Look) -> Iterator[Report]:
+    """A run's report, to which parts may be added as they come; when this ends, all are in it, and it is on disk."""
+    with run.writing_results(report.REPORT) as write:
+        written = Report(run, ending, look, write)
+        yield written
+        written.finish()
+
+
+def write_report(run: RunFolder, ending: Ending) -> Reported:
+    """Writes results.parquet, with every row that was read in it once."""
+    with reporting(run, ending, lambda _source, _rows: None) as written:
+        pass
+    return Reported(written.counts, written.repairs)
 
 
 def _write_rejected(run: RunFolder, manifest: dict[str, Any]) -> list[Written]:

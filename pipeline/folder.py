@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -82,9 +82,13 @@ class RunFolder:
         """Removes what came once: the run's parts hold all of it."""
         shutil.rmtree(self.path / "kept", ignore_errors=True)
 
+    def part(self, source: int, part: int) -> Path:
+        """Where the part of this number of a source is."""
+        return self.parts / PART.format(source=source, part=part)
+
     def write_part(self, source: int, part: int, table: pa.Table) -> None:
         """Writes one part; it is on disk when this returns."""
-        self.replace_part(self.parts / PART.format(source=source, part=part), table)
+        self.replace_part(self.part(source, part), table)
 
     def replace_part(self, path: Path, table: pa.Table) -> None:
         """Writes the part at `path`, replacing an earlier one whole."""
@@ -108,6 +112,13 @@ class RunFolder:
 
     def write_results(self, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
         """Writes the report, a row group per table, replacing an earlier one whole."""
+        with self.writing_results(schema) as write:
+            for table in tables:
+                write(table)
+
+    @contextmanager
+    def writing_results(self, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+        """Writes tables into the report, each as a row group, replacing an earlier one whole in the end."""
         import pyarrow.parquet as pq
 
         repeating = [name for name in schema.names if name in _REPEATING]
@@ -117,8 +128,7 @@ class RunFolder:
                 file, schema, compression="zstd", compression_level=_LEVELS, use_dictionary=repeating or False
             ) as writer,
         ):
-            for table in tables:
-                writer.write_table(table, row_group_size=max(table.num_rows, 1))
+            yield lambda table: writer.write_table(table, row_group_size=max(table.num_rows, 1))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes manifest.json or summary.json, replacing an earlier one whole."""

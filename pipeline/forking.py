@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 _IMPORTED = ["pipeline.worker"]
 
@@ -14,6 +14,7 @@ def start() -> None:
 
     It and its workers hear no Ctrl-C: the client alone decides what becomes of the run.
     """
+    resource_tracker.ensure_running()  # which would let the signals through again
     # Else it would look for our modules in the working directory, before it looks where they are.
     os.environ["PYTHONSAFEPATH"] = "1"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))

@@ -49,7 +49,7 @@ class SessionLocks:
     @contextmanager
     def sharing(self, name: str) -> Iterator[None]:
         """Goes on beside the lock of this name, with others."""
-        with self._session() as session:
+        with self._session(lock_timeout="0") as session:  # whoever is waited for ends, or dies
             self._asked(session, f"{_NAMED} DO NOTHING RETURNING 1", name, "")
             self._asked(session, "SELECT pg_advisory_lock_shared($1)", _number(f"{name}.beside"))
             yield
@@ -61,9 +61,9 @@ class SessionLocks:
             yield bool(self._asked(session, "SELECT pg_try_advisory_lock($1)", _number(f"{name}.beside")))
 
     @contextmanager
-    def _session(self) -> Iterator[Session]:
+    def _session(self, **given: str) -> Iterator[Session]:
         try:
-            session = postgres.connected(self.state.url, lock_timeout="0")  # whoever is waited for ends, or dies
+            session = postgres.connected(self.state.url, **given)
         except psycopg.Error as error:
             raise statedb.unusable(self.state.url, error) from None
         try:

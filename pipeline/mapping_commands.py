@@ -98,7 +98,7 @@ def _sampled(file: str, given: dict[str, Any], spool: Path) -> Sample:
 
 def _located(file: str, spool: Path) -> tuple[Path, SourceOptions]:
     """The one list that FILE names, wherever it is. Raises UserError where a pattern names several."""
-    from pipeline import files, stages
+    from pipeline import files, locate
     from pipeline.folder import RunFolder
     from pipeline.settings import resolve
 
@@ -106,7 +106,7 @@ def _located(file: str, spool: Path) -> tuple[Path, SourceOptions]:
     if len(found) > 1:
         raise UserError(f"{file}: {len(found)} files match; name one of them")
     settings, _ = resolve({})
-    return stages.located(found[0], RunFolder(spool), 0, settings.max_file_size)
+    return locate.located(found[0], RunFolder(spool), 0, settings.max_file_size)
 
 
 def _suggested(sampled: Sample, given: dict[str, Any]) -> tuple[Suggestion, tuple[str, ...]]:
@@ -227,15 +227,15 @@ def _findings(
     text: str, name: str, file: str | None, given: dict[str, Any], spool: Path
 ) -> tuple[list[str], list[str]]:
     """(what is wrong, what else is to be known of it)."""
+    from pipeline import locate, report, source
     from pipeline import mapping as grammar
-    from pipeline import report, source, stages
 
     found = grammar.findings(text, name, given["operation"])
     if found or file is None:
         return found, []
     parsed = grammar.parse(text, name, given["operation"])
     path, options = _located(file, spool)
-    options = stages.as_mapped(options, parsed, sheet=given["sheet"], encoding=given["encoding"])
+    options = locate.as_mapped(options, parsed, sheet=given["sheet"], encoding=given["encoding"])
     columns = source.inspect(path, options, spool).columns
     offered = report.offered(columns)
     misfits = grammar.misfits(parsed, name, columns, offered)

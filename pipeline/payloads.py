@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Literal, NamedTuple
 from urllib.parse import quote_plus
 
@@ -284,12 +285,13 @@ class Shared:
 
 
 class Repeats:
-    """Identities seen so far, and where: sorted runs of 64-bit numbers, merged as they grow; 16 bytes a row.
+    """Identities seen so far, and where: sorted runs of 64-bit numbers, merged up to `longest`; 16 bytes a row.
 
     A place is a number that grows as the rows come. The identity 0 means none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = 1 << 20) -> None:
+        self._longest = longest  # to merge takes some times what the runs take
         self._runs: list[_Run] = []
 
     def before(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -311,8 +313,12 @@ class Repeats:
     def note(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> None:
         """Takes them in, where nobody asks how often each has come."""
         self._runs.append(_sorted(identities, places))
-        while len(self._runs) > 1 and len(self._runs[-2].places) <= 2 * len(self._runs[-1].places):
+        while len(self._runs) > 1 and self._are_alike(*(len(run.places) for run in self._runs[-2:])):
             self._runs[-2:] = [_merged(self._runs[-2:])]
+
+    def _are_alike(self, before: int, last: int) -> bool:
+        """Whether the last two runs, of these lengths, are merged."""
+        return before <= 2 * last and before + last <= self._longest
 
     def first(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The first place of each; -1 where it was not seen."""
@@ -324,18 +330,20 @@ class Repeats:
 
     def shared(self, groups: int, rows: int) -> Shared:
         """What came more than once: the `groups` with most rows, the largest first, each with up to `rows` places."""
-        self._runs = [_merged(self._runs)]
-        (whole,) = self._runs
-        starts = np.flatnonzero(np.append(len(whole.places) > 0, whole.identities[1:] != whole.identities[:-1]))
-        counts = np.diff(starts, append=len(whole.places))
-        several = (counts > 1) & (whole.identities[starts] != 0)
-        starts, counts = starts[several], counts[several]
-        largest = np.argsort(-counts, kind="stable")[:groups]
-        found = [
-            Group(int(counts[at]), tuple(whole.places[starts[at] :][: min(counts[at], rows)].tolist()))
-            for at in largest
-        ]
-        return Shared(len(counts), int(counts.sum()), found)
+        found = [_shared(piece, groups, rows) for piece in self._pieces()]
+        largest = sorted((group for one in found for group in one.largest), key=lambda group: -group.rows)[:groups]
+        return Shared(sum(one.groups for one in found), sum(one.rows for one in found), largest)
+
+    def _pieces(self) -> Iterator[_Run]:
+        """All identities in order, some at a time: one and the same is never in two pieces."""
+        longest = max((run.identities for run in self._runs), key=len, default=np.zeros(0, dtype=np.int64))
+        count = sum(len(run.places) for run in self._runs) // self._longest + 1
+        within = np.unique(longest[np.arange(1, count) * len(longest) // count]) if len(longest) else longest
+        cuts = [np.searchsorted(run.identities, within).tolist() for run in self._runs]
+        bounds = [pairwise([0, *cut, len(run.places)]) for cut, run in zip(cuts, self._runs, strict=True)]
+        for ends in zip(*bounds, strict=True):
+            parts = zip(self._runs, ends, strict=True)
+            yield _merged([_Run(run.identities[a:b], run.places[a:b]) for run, (a, b) in parts])
 
     def _at(
         self, identities: npt.NDArray[np.int64], runs: Iterable[_Run], side: Literal["left", "right"]
@@ -347,6 +355,19 @@ class Repeats:
             if len(run.identities):
                 found = np.where(run.identities[at] == identities, run.places[at], found)
         return found
+
+
+def _shared(run: _Run, groups: int, rows: int) -> Shared:
+    """What came more than once in a run, as `Repeats.shared` has it."""
+    starts = np.flatnonzero(np.append(len(run.places) > 0, run.identities[1:] != run.identities[:-1]))
+    counts = np.diff(starts, append=len(run.places))
+    several = (counts > 1) & (run.identities[starts] != 0)
+    starts, counts = starts[several], counts[several]
+    largest = np.argsort(-counts, kind="stable")[:groups]
+    found = [
+        Group(int(counts[at]), tuple(run.places[starts[at] :][: min(counts[at], rows)].tolist())) for at in largest
+    ]
+    return Shared(len(counts), int(counts.sum()), found)
 
 
 class _Run(NamedTuple):

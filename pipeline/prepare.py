@@ -23,8 +23,6 @@ from pipeline.source import Chunk, RaggedRow
 from pipeline.validate import Checked, Validator
 from schemas.spec import Operation
 
-_Texts = npt.NDArray[np.object_]
-
 
 class Told(NamedTuple):
     """What others need to know of a chunk's rows to tell which of them repeat: numbers only.
@@ -36,7 +34,7 @@ class Told(NamedTuple):
     rows: npt.NDArray[np.int64]
     valid: npt.NDArray[np.bool_]
     found: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.int64] | None
+    keys: npt.NDArray[np.int64] | None = None
 
 
 class Looked(NamedTuple):
@@ -55,7 +53,7 @@ class Decided(NamedTuple):
 
     repeated: npt.NDArray[np.int64]
     others: npt.NDArray[np.int64]
-    occurrence: npt.NDArray[np.int64] | None
+    occurrence: npt.NDArray[np.int64] | None = None
 
 
 class Made(NamedTuple):
@@ -136,12 +134,13 @@ class Preparer:
     def finish(self, chunk: Chunk, checked: Checked, decided: Decided) -> Made:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
         status, code, message, problems = self._fates(checked, decided)
-        columns = self._payload_columns(chunk, checked, decided.occurrence, status == Status.VALID.value)
+        send = pc.equal(status, Status.VALID.value).to_numpy(zero_copy_only=False)
+        columns = self._payload_columns(chunk, checked, decided.occurrence, send)
         columns |= {
             "row": pa.array(chunk.frame.index.to_numpy(dtype=np.int64)),
-            "status": pa.array(status, pa.string()),
-            "code": pa.array(code, pa.string()),
-            "message": pa.array(message, pa.string()),
+            "status": status,
+            "code": code,
+            "message": message,
             "problems": report.nested(problems, len(chunk.frame)),
             "repairs": report.nested(checked.repairs, len(chunk.frame)),
             "ragged": pa.nulls(len(chunk.frame), pa.list_(pa.string())),
@@ -154,23 +153,21 @@ class Preparer:
         advice.look(self.validator.plan.operation, _rows(checked.frame, checked.valid))
         return Made(_with_ragged(table, chunk.ragged, len(chunk.frame.columns)), advice)
 
-    def _fates(self, checked: Checked, decided: Decided) -> tuple[_Texts, _Texts, _Texts, pa.Table]:
+    def _fates(self, checked: Checked, decided: Decided) -> tuple[pa.Array, pa.Array, pa.Array, pa.Table]:
         """Per row: status, code and message; and the problems, with those that repeats within the file add."""
-        rows = len(checked.frame)
-        status = np.full(rows, Status.VALID.value, dtype=object)
-        code, message = np.full((2, rows), None, dtype=object)
         repeated, others = decided.repeated, self._told_places(decided.others)
         problems = checked.problems
         if self.validator.plan.policy.duplicates_in_file == "error" and len(repeated):
             problems = pa.concat_tables([problems, self._repeat_problems(checked, repeated, others)])
-        else:
-            status[repeated], code[repeated] = Status.SKIPPED.value, "duplicate_in_file"
-            message[repeated] = [f"{other} has the same {self._counted_by}" for other in others]
-        told = problems.select(["position", "field", "rule", "message"]).to_pandas().drop_duplicates("position")
-        at = told["position"].to_numpy()
-        status[at], code[at] = Status.INVALID.value, told["rule"].to_numpy()
-        message[at] = [report.told_of(field, text) for field, text in zip(told["field"], told["message"], strict=True)]
-        return status, code, message, problems
+            repeated, others = repeated[:0], []
+        wrong, rules, texts = _first_told(problems)
+        kinds = np.zeros(len(checked.frame), dtype=np.int8)
+        kinds[repeated], kinds[wrong] = 1, 2
+        status = pa.array([Status.VALID.value, Status.SKIPPED.value, Status.INVALID.value]).take(pa.array(kinds))
+        at = np.concatenate([repeated, wrong])
+        code = _placed(["duplicate_in_file"] * len(repeated) + rules, at, len(kinds))
+        skipped = [f"{other} has the same {self._counted_by}" for other in others]
+        return status, code, _placed(skipped + texts, at, len(kinds)), problems
 
     def _told_places(self, places: npt.NDArray[np.int64]) -> list[str]:
         """ "row 3", and of which file where it is another."""
@@ -210,6 +207,24 @@ class Preparer:
         columns["phone"] = _shown(checked, plan.operation.phone, built.phone, send)
         columns["client_id"] = _shown(checked, plan.operation.client_id, built.client_id, send)
         return columns
+
+
+def _first_told(problems: pa.Table) -> tuple[npt.NDArray[np.int64], list[str], list[str]]:
+    """The first problem of each position that has one: positions, rules, and what to tell."""
+    if not problems.num_rows:
+        return np.zeros(0, dtype=np.int64), [], []
+    told = problems.select(["position", "field", "rule", "message"]).to_pandas().drop_duplicates("position")
+    texts = [report.told_of(field, text) for field, text in zip(told["field"], told["message"], strict=True)]
+    return told["position"].to_numpy(), told["rule"].tolist(), texts
+
+
+def _placed(texts: Sequence[str], at: npt.NDArray[np.int64], count: int) -> pa.StringArray:
+    """The texts at these positions of `count`, null elsewhere."""
+    if not texts:
+        return pa.nulls(count, pa.string())
+    indices = np.full(count, -1)
+    indices[at] = np.arange(len(texts))
+    return pa.array(texts, pa.string()).take(pa.array(indices, mask=indices < 0))
 
 
 def made(preparer: Preparer, counts: Counts, chunk: Chunk) -> Made:

@@ -146,6 +146,8 @@ def _empty_as_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _aligned(found: pa.Table, rows: npt.NDArray[np.int64]) -> pa.Table:
     """`found` (ordered by row) laid out like `rows`, with nulls where it has none."""
+    if not found.num_rows:
+        return pa.table([pa.nulls(len(rows), field.type) for field in found.schema], schema=found.schema)
     at = np.searchsorted(rows, found["row"].to_numpy())
     indices = np.full(len(rows), -1)
     indices[at] = np.arange(found.num_rows)
@@ -158,7 +160,9 @@ def _constant(value: str | None, count: int) -> pa.Array:
 
 def nested(table: pa.Table, count: int) -> pa.ListArray:
     """PROBLEMS or REPAIRS as one list per position, 0 to `count` - 1."""
-    table = table.sort_by("position")
+    positions = table["position"].to_numpy()
+    if np.any(positions[1:] < positions[:-1]):
+        table = table.take(pa.array(np.argsort(positions, kind="stable")))  # of runs that are in order
     offsets = np.searchsorted(table["position"].to_numpy(), np.arange(count + 1))
     fields = [table.schema.field(i) for i in range(table.num_columns) if table.schema.names[i] != "position"]
     columns = [table[f.name].combine_chunks() for f in fields]

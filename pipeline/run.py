@@ -53,9 +53,10 @@ def check(job: Job, world: World) -> tuple[Summary, Findings]:
     with signals.listening(), cluster.opened(job) as workers, stages.begin(job, world) as run:
         sources = stages.inspect(job, world, run)
         with checking.outlook(job, world, run) as ahead:
-            repeats, checkup = stages.prepare(job, world, run, sources, workers), Checkup()
-            told = Ending(Status.VALID, held=ahead.held)
-            reported = ending.write_report(run, told, checkup.look)
+            told, checkup = Ending(Status.VALID, held=ahead.held), Checkup()
+            with ending.reporting(run, told, checkup.look) as report:
+                repeats = stages.prepare(job, world, run, sources, workers=workers, written=report.add)
+            reported = Reported(report.counts, report.repairs)
         told = replace(told, notes=ahead.notes())
         found = checking.findings(ahead, checkup, [src.plan for src in sources], repeats)
         return ending.conclude(run, told, reported, time.monotonic() - started, after.planned(job.mapping)), found
@@ -117,7 +118,7 @@ class Line:
         """The whole line, from the source to the summary."""
         sources = stages.inspect(self.job, self.world, run)
         suppressed = self.suppressed(run)
-        stages.prepare(self.job, self.world, run, sources, self.workers)
+        stages.prepare(self.job, self.world, run, sources, workers=self.workers)
         return self.deliver(run, suppressed)
 
     def suppressed(self, run: RunFolder) -> Suppressed:

@@ -24,7 +24,6 @@ from pipeline import (
     after,
     chunks,
     earlier,
-    fetch,
     folder,
     lock,
     mapping,
@@ -42,13 +41,14 @@ from pipeline.delivery import micros
 from pipeline.files import GivenFile
 from pipeline.folder import RunFolder
 from pipeline.job import Job, World
-from pipeline.mapping import MAPPING_VERSION, MappingFile, Plan, columns_named
+from pipeline.locate import as_mapped, located
+from pipeline.mapping import MAPPING_VERSION, Plan
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION, Repeats, Target
 from pipeline.prepare import Counts
 from pipeline.signals import InterruptedRunError
-from pipeline.source import Chunk, SourceOptions
+from pipeline.source import Chunk
 from pipeline.suppress import Suppressed
 from pipeline.wire import check_base_url
 
@@ -112,11 +112,18 @@ def _refuse_idle(job: Job, sources: Sequence[Source]) -> None:
 
 
 def prepare(
-    job: Job, world: World, run: RunFolder, sources: Sequence[Source], workers: Cluster | None = None
+    job: Job,
+    world: World,
+    run: RunFolder,
+    sources: Sequence[Source],
+    *,
+    workers: Cluster | None,
+    written: Callable[[int, Path], None] = lambda _number, _part: None,
 ) -> Repeats:
     """Pass two: every row read, mapped, cleaned, validated and written into a part, by the workers if there are any.
 
-    Gives which of the valid rows share a phone or identifier, by their places.
+    `written` is told of each part, in order, once it is on disk: of which source it is, and where. Gives which of the
+    valid rows share a phone or identifier, by their places.
     """
     counts, advice = Counts(job.mapping.policy), Advice()
     readings = [
@@ -129,9 +136,11 @@ def prepare(
                 for told in crew.told(reading):
                     counts.foresee(number, told)
         for reading in readings:
-            for written in crew.parts(reading, counts):
-                advice.add(written.advice)
-                world.progress.reading(written.rows)
+            for made in crew.parts(reading, counts):
+                advice.add(made.advice)
+                world.progress.reading(made.rows)
+                if made.rows:
+                    written(reading.preparer.number, run.part(reading.preparer.number, made.part))
     _note(run, list(advice.notes()))
     run.remove_spool()
     return counts.seen
@@ -184,35 +193,6 @@ def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
     name = replace(given, member=inspection.member).name
     record = inspection.as_json() | {"name": name, "path": given.kept, "comes_once": given.comes_once}
     return Source(record, plan, partial(source.read, inspection))
-
-
-def located(given: GivenFile, run: RunFolder, number: int, most: int) -> tuple[Path, SourceOptions]:
-    """The file to read for a FILE, and the options that follow from how it was given. Raises as `fetch.local` does."""
-    path = fetch.local(given, run, number, most)
-    options = SourceOptions(
-        beside=earlier.origin(path),
-        member=given.member,
-        called=given.shown,
-        most_bytes=most,
-        is_whole=given.comes_once,
-    )
-    return path, options
-
-
-def as_mapped(
-    options: SourceOptions, mapping: MappingFile, *, sheet: str | None, encoding: str | None
-) -> SourceOptions:
-    """The options as the mapping has them; sheet and encoding count more where they are given."""
-    table = mapping.source
-    return replace(
-        options,
-        sheet=sheet or table.sheet,
-        header_row=table.header_row,
-        delimiter=table.delimiter,
-        encoding=encoding or table.encoding,
-        picked=columns_named(mapping),
-        pad_short=table.short_rows == "pad",
-    )
 
 
 def _bound_to(job: Job, inspection: source.Inspection) -> Plan:

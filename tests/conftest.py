@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -458,6 +459,7 @@ def leads(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixt
                 patch.setenv(name, value)
             with pytest.raises(SystemExit) as ended:
                 cli.main(now)
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]  # a command's own: it has its environment
         out, err = capfd.readouterr()
         code = ended.value.code
         assert isinstance(code, int)

@@ -302,7 +302,7 @@ def test_what_reads_no_list_loads_no_library_for_lists(
     done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False)
     loaded = set(done.stderr.split())
     assert "pipeline.cli" in loaded
-    assert not loaded & {"pandas", "pandera", "pyarrow", "numpy", "sqlalchemy", "httpx", "aiohttp"}
+    assert not loaded & {"pandas", "pandera", "pyarrow", "numpy", "sqlalchemy", "psycopg", "httpx", "aiohttp"}
 
 
 def test_the_latest_run_is_the_one_that_began_last(leads: Leads, account: Account, listed: Path) -> None:

@@ -17,7 +17,7 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Account, Leads, Result, in_state, phone, state_now, write, write_csv, write_xlsx
+from conftest import BOTH, Account, Leads, Result, in_state, phone, state_now, write, write_csv, write_xlsx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_people import spellings
@@ -100,6 +100,7 @@ def snapshot(home: Path) -> dict[str, bytes]:
 # What goes
 
 
+@BOTH
 def test_nothing_of_a_person_is_left(leads: Leads, home: Path, account: Account, loaded: Result) -> None:
     """Neither phone nor name is in any file of any run, or in the state database, whatever the run did with them."""
     rows = [["Phone", "Name", "Notes"], ["202.555.0100", "Adamarlow", "x" * 40], ["202555010", "Zoe", f"or {ADA}"]]
@@ -228,6 +229,7 @@ def test_what_a_dead_process_left_goes(leads: Leads, home: Path, loaded: Result)
     assert not unbegun.exists()
 
 
+@BOTH
 def test_what_the_vendor_said_of_the_person_goes_from_the_rows_of_others(
     leads: Leads, home: Path, account: Account
 ) -> None:
@@ -245,6 +247,7 @@ def test_what_the_vendor_said_of_the_person_goes_from_the_rows_of_others(
     assert rows_of(run.folder) == told
 
 
+@BOTH
 def test_requests_go_with_the_row_and_elsewhere_with_what_they_say(leads: Leads, home: Path, loaded: Result) -> None:
     """Every request of the person's rows; of a row of somebody else only the reply that names the phone."""
     said = [(3, "OK"), (7, f"there is +1 {ADA} with that id"), (7, "OK")]
@@ -259,6 +262,7 @@ def test_requests_go_with_the_row_and_elsewhere_with_what_they_say(leads: Leads,
 # What stays
 
 
+@BOTH
 def test_a_later_load_does_not_contact_the_phone(leads: Leads, home: Path, account: Account, loaded: Result) -> None:
     """In whatever spelling it comes; a search is no contact."""
     leads("forget", ADA)
@@ -273,6 +277,7 @@ def test_a_later_load_does_not_contact_the_phone(leads: Leads, home: Path, accou
     assert (told["state_rows"], told["accepted"]) == (1, 0)
 
 
+@BOTH
 def test_the_mark_does_not_show_the_phone(leads: Leads, home: Path, loaded: Result) -> None:
     """It is a hash under a key that each database makes for itself."""
     leads("forget", ADA)
@@ -322,6 +327,7 @@ def test_sums_are_as_before_where_the_phone_is_unknown(leads: Leads, home: Path,
 # Runs that go on
 
 
+@BOTH
 def test_resume_does_not_send_to_whom_was_forgotten(leads: Leads, home: Path, account: Account, listed: Path) -> None:
     """A run that was refused goes on with everybody else."""
     wrong = account.env | {"DIALEDIN_TOKEN": "wrong"}
@@ -392,6 +398,7 @@ def test_a_row_that_was_under_way_claims_nothing_any_more(
     assert "no row is in doubt" in leads("doctor", env=account.env).out
 
 
+@BOTH
 def test_runs_that_are_sending_are_not_disturbed(leads: Leads, home: Path, loaded: Result) -> None:
     """While any account is being sent to: exit code 6, nothing changed, no mark."""
     before = snapshot(home)
@@ -403,6 +410,7 @@ def test_runs_that_are_sending_are_not_disturbed(leads: Leads, home: Path, loade
     assert leads("forget", ADA).code == 0
 
 
+@BOTH
 def test_searches_and_calls_are_not_disturbed_either(leads: Leads, home: Path, loaded: Result) -> None:
     """They take no lock, and go on beside a run."""
     before = snapshot(home)
@@ -426,6 +434,7 @@ def test_a_call_is_forgotten_like_a_row(leads: Leads, home: Path, account: Accou
 # Once more
 
 
+@BOTH
 def test_forgetting_again_changes_nothing(leads: Leads, home: Path, loaded: Result) -> None:
     """And finds nothing."""
     first = leads("forget", ADA, "--json").json
@@ -457,6 +466,7 @@ def test_after_a_crash_the_rest_goes(leads: Leads, home: Path, loaded: Result, u
     assert rows_of(loaded.folder) == rows
 
 
+@BOTH
 def test_a_dry_run_changes_nothing(leads: Leads, home: Path, loaded: Result) -> None:
     """It says what would go."""
     before = snapshot(home)

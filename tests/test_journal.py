@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
-from conftest import CREDENTIALS, Account, Leads, phone, write, write_csv
+from conftest import BOTH, CREDENTIALS, Account, Leads, phone, write, write_csv
 
 from pipeline import records, statedb
 from pipeline.delivery import Endpoint, World
@@ -46,8 +46,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def state(path: Path) -> sa.Engine:
-    return statedb.engine(f"sqlite:///{path}")
+def state(database: str) -> sa.Engine:
+    return statedb.engine(database)
 
 
 @pytest.fixture
@@ -57,18 +57,20 @@ def elsewhere(state: sa.Engine, path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def told(connection: sqlite3.Connection, columns: str = "row, state, status") -> list[tuple[Any, ...]]:
-    return connection.execute(f"SELECT {columns} FROM sends ORDER BY run_id, row").fetchall()
+def told(state: sa.Engine, query: str = "SELECT row, state, status FROM sends ORDER BY run_id, row") -> list[Any]:
+    """What is committed: the connection is another one."""
+    with state.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
-def test_a_row_is_on_disk_before_its_request_leaves(state: sa.Engine, path: Path) -> None:
+@BOTH
+def test_a_row_is_on_disk_before_its_request_leaves(state: sa.Engine) -> None:
     """Whoever looks while the request is under way finds the row `sending`; afterwards, its outcome."""
     seen: list[tuple[Any, ...]] = []
 
     def vendor(request: httpx.Request) -> httpx.Response:
         row = int(request.content.decode().removeprefix("row=").partition("&")[0])
-        with contextlib.closing(sqlite3.connect(path)) as database:
-            seen.extend(database.execute("SELECT row, state, status, phone FROM sends WHERE row = ?", (row,)))
+        seen.extend(told(state, f"SELECT row, state, status, phone FROM sends WHERE row = {row}"))
         return httpx.Response(200, text="<br><br>Result:  OK")
 
     async def pushing() -> None:
@@ -91,11 +93,10 @@ def test_a_row_is_on_disk_before_its_request_leaves(state: sa.Engine, path: Path
 
     asyncio.run(pushing())
     assert sorted(seen) == [(n, "sending", None, phone(n)) for n in range(20)]
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        assert told(database) == [(n, "settled", "accepted") for n in range(20)]
+    assert told(state) == [(n, "settled", "accepted") for n in range(20)]
 
 
-def test_a_claim_in_the_way_holds_up_its_own_row_alone(state: sa.Engine, elsewhere: sqlite3.Connection) -> None:
+def test_a_claim_in_the_way_holds_up_its_own_row_alone(state: sa.Engine) -> None:
     """Rows are written many at once; where one can't be, the others of its group are."""
 
     async def write_all() -> list[bool]:
@@ -106,7 +107,7 @@ def test_a_claim_in_the_way_holds_up_its_own_row_alone(state: sa.Engine, elsewhe
 
     begun = asyncio.run(write_all())
     assert begun == [True] * 38 + [False] + [True] * 39
-    assert [row for row, *_ in told(elsewhere)] == [n for n in range(1, 80) if n != 40]
+    assert [row for row, *_ in told(state)] == [n for n in range(1, 80) if n != 40]
 
 
 def test_a_settlement_frees_its_claim_for_what_is_asked_for_with_it(state: sa.Engine) -> None:
@@ -120,7 +121,7 @@ def test_a_settlement_frees_its_claim_for_what_is_asked_for_with_it(state: sa.En
     assert asyncio.run(write_all()) == [True, True]
 
 
-def test_a_row_that_begins_and_ends_in_one_group_has_ended(state: sa.Engine, elsewhere: sqlite3.Connection) -> None:
+def test_a_row_that_begins_and_ends_in_one_group_has_ended(state: sa.Engine) -> None:
     """As where a worker is stopped while the journal writes."""
 
     async def write_all() -> None:
@@ -129,21 +130,22 @@ def test_a_row_that_begins_and_ends_in_one_group_has_ended(state: sa.Engine, els
             await asyncio.gather(begun, written.settle(payload(1), ACCEPTED, 2), written.begin(payload(2), 2))
 
     asyncio.run(write_all())
-    assert told(elsewhere) == [(1, "settled", "accepted"), (2, "sending", None)]
+    assert told(state) == [(1, "settled", "accepted"), (2, "sending", None)]
 
 
-def test_what_is_awaited_is_committed(state: sa.Engine, elsewhere: sqlite3.Connection) -> None:
+@BOTH
+def test_what_is_awaited_is_committed(state: sa.Engine) -> None:
     """Beginning, settling and holding are seen by everyone as soon as they resolve."""
 
     async def write_all() -> None:
         with open_journal(state, SCOPE) as written:
             assert await written.begin(payload(1), 1_000)
-            assert told(elsewhere) == [(1, "sending", None)]
+            assert told(state) == [(1, "sending", None)]
             written.note(payload(1), Request("InsertLead", 2_000, "throttled", 429, "slow down", 7.5))
             assert await written.settle(payload(1), ACCEPTED, 3_000)
-            assert told(elsewhere) == [(1, "settled", "accepted")]
+            assert told(state) == [(1, "settled", "accepted")]
             assert await written.hold(Held(0, 2, Status.SKIPPED, "suppressed", "on the list"), 4_000)
-            assert elsewhere.execute("SELECT row, status, code FROM held").fetchall() == [(2, "skipped", "suppressed")]
+            assert told(state, "SELECT row, status, code FROM held") == [(2, "skipped", "suppressed")]
 
     asyncio.run(write_all())
     assert records.requests_of(state, "run-1", 0, 1) == [
@@ -156,6 +158,7 @@ def test_what_is_awaited_is_committed(state: sa.Engine, elsewhere: sqlite3.Conne
     assert held.num_rows == 1
 
 
+@BOTH
 def test_rows_of_other_runs_sources_and_places_are_not_read(state: sa.Engine) -> None:
     """The report asks for a stretch of one source of one run, and gets that."""
 
@@ -172,6 +175,7 @@ def test_rows_of_other_runs_sources_and_places_are_not_read(state: sa.Engine) ->
     assert records.nothing()[0].schema == records.settled_between(state, "run-1", 0, (1, 9))[0].schema
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -198,6 +202,7 @@ def test_a_claim_is_unique_in_its_account(state: sa.Engine, first: Payload, seco
     asyncio.run(compete())
 
 
+@BOTH
 def test_rows_without_phone_and_identifier_claim_nothing(state: sa.Engine) -> None:
     """What names no one stands in no one's way."""
 
@@ -208,6 +213,7 @@ def test_rows_without_phone_and_identifier_claim_nothing(state: sa.Engine) -> No
     asyncio.run(begin())
 
 
+@BOTH
 def test_claims_outlive_their_process(state: sa.Engine) -> None:
     """A run that ended without a word leaves its claims; another one does not get them."""
 
@@ -239,6 +245,7 @@ def test_what_waits_is_committed_together(state: sa.Engine, path: Path, elsewher
     assert statements.count("COMMIT") <= 2
 
 
+@BOTH
 def test_a_settlement_frees_a_claim_for_the_next_of_the_same_group(state: sa.Engine) -> None:
     """Order counts, also within one commit."""
 
@@ -281,7 +288,7 @@ def test_what_cannot_be_written_is_an_error(
     asyncio.run(write_all())
     written.close()
     connection.close()
-    assert told(elsewhere) == [(1, "sending", None)]
+    assert told(state) == [(1, "sending", None)]
 
 
 def test_a_run_whose_journal_cannot_be_written_sends_nothing(leads: Leads, home: Path, account: Account) -> None:

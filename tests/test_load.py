@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import (
+    BOTH,
     TOKEN,
     Account,
     Leads,
@@ -953,6 +954,7 @@ def test_a_hostile_proxy_costs_time_and_no_rows(
 # Stopping
 
 
+@BOTH
 def test_sigterm_ends_the_run_with_every_row_accounted_for(
     home: Path, start_account: Callable[..., Account], simple: Callable[..., Path]
 ) -> None:
@@ -975,6 +977,7 @@ def test_sigterm_ends_the_run_with_every_row_accounted_for(
     assert in_state("SELECT DISTINCT state FROM sends") == [("settled",)]
 
 
+@BOTH
 def test_two_signals_end_the_process_at_once(
     home: Path, raw_vendor: Callable[..., RawVendor], simple: Callable[..., Path]
 ) -> None:
@@ -1015,6 +1018,7 @@ def left_sending(account: Account, row: Payload, operation: str = "InsertLead") 
     asyncio.run(begin())
 
 
+@BOTH
 def test_the_claims_of_a_dead_run_are_free(
     leads: Leads, home: Path, account: Account, simple: Callable[..., Path]
 ) -> None:
@@ -1024,6 +1028,7 @@ def test_the_claims_of_a_dead_run_are_free(
     assert (result.code, set(result.fates.values())) == (0, {"accepted"})
 
 
+@BOTH
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_row_that_a_dead_run_was_sending_is_looked_up_first(
     leads: Leads, home: Path, account: Account, simple: Callable[..., Path], stored: bool
@@ -1041,6 +1046,7 @@ def test_a_row_that_a_dead_run_was_sending_is_looked_up_first(
     assert set(account.leads()) == {phone(0)}
 
 
+@BOTH
 def test_the_same_list_twice_sends_nothing_the_second_time(
     leads: Leads, account: Account, simple: Callable[..., Path]
 ) -> None:
@@ -1067,6 +1073,7 @@ def test_another_account_or_address_is_another_ledger(
         assert leads("load", path, "-m", "simple.toml", "--json", env=account.env).json["counts"] == {"accepted": 2}
 
 
+@BOTH
 def test_a_second_run_is_refused_while_one_sends(leads: Leads, account: Account, simple: Callable[..., Path]) -> None:
     """One sending run per account: exit 6, at once, with nothing sent; a check needs no lock."""
     with lock.held(statedb.engine(os.environ["LEADS_STATE"]), f"sandbox@{account.url}", "other"):
@@ -1077,6 +1084,7 @@ def test_a_second_run_is_refused_while_one_sends(leads: Leads, account: Account,
     assert leads("load", simple(1), "-m", "simple.toml", env=account.env).code == 0
 
 
+@BOTH
 def test_an_update_that_goes_back_to_an_older_campaign_is_sent(leads: Leads, home: Path, account: Account) -> None:
     """What counts is the latest payload for the lead, not for the lead in that campaign."""
     account.insert(phone(1), ClientId="C-1")

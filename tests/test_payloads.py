@@ -258,10 +258,13 @@ def test_identities_follow_the_operation() -> None:
     ]
 
 
-@given(st.lists(st.lists(st.integers(-3, 3) | st.sampled_from([-(2**63), 2**63 - 1]), max_size=8), max_size=12))
-def test_repeats_count_like_a_counter(chunks: list[list[int]]) -> None:
+@given(
+    st.lists(st.lists(st.integers(-3, 3) | st.sampled_from([-(2**63), 2**63 - 1]), max_size=8), max_size=12),
+    st.integers(1, 40),
+)
+def test_repeats_count_like_a_counter(chunks: list[list[int]], longest: int) -> None:
     """Over any chunks, each identity's occurrence is the number of times it came so far; 0 always is the first."""
-    repeats, seen = Repeats(), Counter[int]()
+    repeats, seen = Repeats(longest), Counter[int]()
     for chunk in chunks:
         before = repeats.before(np.array(chunk, dtype=np.int64))
         assert before.tolist() == [seen[n] if n else 0 for n in chunk]
@@ -273,10 +276,15 @@ def test_repeats_count_like_a_counter(chunks: list[list[int]]) -> None:
         assert repeats.add(np.array(chunk, dtype=np.int64), rows).tolist() == expected
 
 
-@given(st.lists(st.lists(st.integers(-3, 3), max_size=8), max_size=12), st.integers(0, 4), st.integers(1, 4))
-def test_repeats_know_where_each_identity_stood(chunks: list[list[int]], groups: int, rows: int) -> None:
+@given(
+    st.lists(st.lists(st.integers(-3, 3), max_size=8), max_size=12),
+    st.integers(0, 4),
+    st.integers(1, 4),
+    st.integers(1, 40),
+)
+def test_repeats_know_where_each_identity_stood(chunks: list[list[int]], groups: int, rows: int, longest: int) -> None:
     """The first and last place of each, and the identities that most rows share; 0 is nobody's."""
-    repeats, stood = Repeats(), dict[int, list[int]]()
+    repeats, stood = Repeats(longest), dict[int, list[int]]()
     for chunk in chunks:
         first = sum(map(len, stood.values()))
         for place, n in enumerate(chunk, first):

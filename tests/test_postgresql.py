@@ -148,8 +148,9 @@ def test_without_its_driver_the_extra_is_named(database: str, home: Path) -> Non
 def test_a_commit_waits_for_the_disk_whatever_the_server_does_by_itself(state: sa.Engine, server: Server) -> None:
     with contextlib.closing(server.connect()) as connection:
         assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
-    with writer.opened(state) as own:
+    with lock.held(state, "account", "run") as held, writer.opened(held) as own:
         assert own._session.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        assert own._session.execute("SHOW lock_timeout").fetchone() == ("30s",)
 
 
 def test_any_text_can_be_kept(state: sa.Engine) -> None:
@@ -214,6 +215,17 @@ def test_what_a_failure_quotes_of_a_row_is_not_told(leads: Leads, home: Path, ac
     assert (told.code, account.requests) == (70, 0)
     assert "the journal can't be written: new row for relation" in told.err
     assert phone(1) not in told.err
+
+
+def test_a_database_that_is_not_as_it_was_is_told_in_words(leads: Leads, home: Path, account: Account) -> None:
+    """Also by a command that sends nothing."""
+    write(home / "l.csv", f"Phone\n{phone(1)}\n")
+    write(home / "m.toml", MAPPING)
+    leads("load", "l.csv", "-m", "m.toml", env=account.env)
+    in_state("ALTER TABLE requests RENAME COLUMN reply TO answer")
+    told = leads("explain", "--row", "2")
+    assert told.code == 70
+    assert "the state database can't be used: column requests.reply does not exist" in told.err
 
 
 # --- Losing it ---

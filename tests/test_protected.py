@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import openpyxl
 import pytest
 from conftest import (
+    BOTH,
     Account,
     Leads,
     RawVendor,
@@ -186,6 +187,7 @@ def test_a_policy_that_can_not_be(load: Load, account: Account, policy: str, wor
 # --- Numbers that we have put on do-not-call ---
 
 
+@BOTH
 def test_a_number_put_on_do_not_call_is_suppressed_at_once(load: Load, leads: Leads, account: Account) -> None:
     """Without any suppress file, and where nobody would be dialed, too; a search still finds it."""
     assert call(leads, account, "LeadOperations.InsertDnc", f"Number={phone(0)}").code == 0
@@ -233,6 +235,7 @@ def test_it_counts_though_nobody_knows_whether_it_has_arrived(
     assert load(INSERT, phone(0), env=account.env).fates == {2: "skipped/suppressed"}
 
 
+@BOTH
 def test_who_is_taken_off_may_be_loaded_again(load: Load, leads: Leads, home: Path, account: Account) -> None:
     """Once the vendor has accepted that; a suppress file holds on to its own."""
     for name in ("InsertDnc", "DeleteDnc"):
@@ -255,6 +258,7 @@ def test_who_is_not_taken_off_by_the_vendor_stays(load: Load, leads: Leads, raw_
     assert load(INSERT, phone(0), env=vendor.env).fates == {2: "skipped/suppressed"}
 
 
+@BOTH
 def test_another_account_has_its_own(load: Load, leads: Leads, account: Account) -> None:
     """A rehearsal bars nobody in the real account."""
     call(leads, account, "LeadOperations.InsertDnc", f"Number={phone(0)}")
@@ -273,6 +277,7 @@ def test_the_mark_outlives_run_and_person(load: Load, leads: Leads, home: Path, 
     assert load(INSERT, phone(0), env=account.env).fates == {2: "skipped/suppressed"}
 
 
+@BOTH
 @pytest.mark.parametrize("number", [1, 0], ids=["not begun", "to be tried again"])
 def test_a_call_in_another_terminal_bars_what_is_not_sent_yet(
     load: Load, home: Path, raw_vendor: StartVendor, number: int
@@ -512,6 +517,7 @@ def test_nothing_is_sent_again_outside_hours(
     assert (resumed.fates, resumed.by_row[2]["attempts"]) == ({2: "accepted"}, attempts + 1)
 
 
+@BOTH
 def test_what_is_in_doubt_is_looked_up_at_any_hour(load: Load, leads: Leads, home: Path, account: Account) -> None:
     """A search rings nowhere."""
     first = load(DIALED, WEST, env=account.env, args=CONTACTS, now=eastern(12))

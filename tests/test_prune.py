@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Account, Leads, Result, by_day, in_state, phone, state_now, write, write_csv
+from conftest import BOTH, Account, Leads, Result, by_day, in_state, phone, state_now, write, write_csv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,7 +52,7 @@ def aged(result: Result, days: float) -> Result:
     manifest = result.folder / "manifest.json"
     told = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(told | {"started_at": began.isoformat()}))
-    with statedb.engine(told["settings"]["state"]).begin() as connection:
+    with state_now().begin() as connection:
         this = statedb.RUNS.c.run_id == result.json["run_id"]
         connection.execute(statedb.RUNS.update().values(began_at=micros(began)).where(this))
     return result
@@ -86,6 +86,7 @@ def test_an_age_must_be_given(leads: Leads) -> None:
     assert "--older-than" in refused.err
 
 
+@BOTH
 def test_an_old_run_goes_and_a_young_one_stays(leads: Leads, home: Path, account: Account, loaded: Result) -> None:
     """The folder, and all that the state database knows of it."""
     path = write_csv(home / "new.csv", [["Phone"], [phone(0)], [phone(2)]])
@@ -118,6 +119,7 @@ def test_a_check_goes_as_well(leads: Leads, home: Path, listed: Path) -> None:
     assert list((home / "runs").iterdir()) == []
 
 
+@BOTH
 def test_rows_go_where_the_folder_has_gone(leads: Leads, home: Path, loaded: Result) -> None:
     """By the time at which the run began to send."""
     RunFolder(loaded.folder).remove()
@@ -139,6 +141,7 @@ def test_folders_that_never_became_a_run_go_by_their_names(leads: Leads, home: P
     assert [path.exists() for path in (dead, young, other)] == [False, True, True]
 
 
+@BOTH
 @pytest.mark.parametrize(
     "doubt",
     [
@@ -177,6 +180,7 @@ def test_what_can_not_be_settled_any_more_keeps_no_run(leads: Leads, home: Path,
     assert leads("prune", "--older-than", "90d", "--json").json["runs"] == [loaded.json["run_id"]]
 
 
+@BOTH
 @pytest.mark.parametrize("args", [(), ("--in-doubt",)])
 def test_runs_of_an_account_that_is_being_sent_to_stay(
     leads: Leads, home: Path, account: Account, loaded: Result, args: tuple[str, ...]
@@ -196,6 +200,7 @@ def test_runs_of_an_account_that_is_being_sent_to_stay(
     assert rows_in(home)["sends"] == 2
 
 
+@BOTH
 def test_while_a_search_is_under_way_the_runs_of_its_account_stay(leads: Leads, home: Path, loaded: Result) -> None:
     """It takes no lock, and may have begun long ago."""
     scope = json.loads((loaded.folder / "manifest.json").read_text())["scope"]
@@ -227,6 +232,7 @@ def test_a_dry_run_changes_nothing(leads: Leads, home: Path, loaded: Result) -> 
     assert rows_in(home)["sends"] == 2
 
 
+@BOTH
 def test_who_was_forgotten_stays_so(leads: Leads, account: Account, listed: Path, loaded: Result) -> None:
     """The marks belong to no run."""
     leads("forget", phone(0))
