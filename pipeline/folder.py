@@ -168,17 +168,10 @@ class RunFolder:
             (self.path / "manifest.json").unlink(missing_ok=True)
             shutil.rmtree(self.path)
 
-    def remove_half_written(self) -> None:
-        """Removes parts that a process was writing when it died."""
-        with _removing(self.path):
-            for path in self.parts.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
-
     def remove_leftovers(self) -> None:
         """Removes what only a dead process can have left: what it spooled or kept, and what it had half written."""
-        self.remove_half_written()
         with _removing(self.path):
-            for path in self.path.glob(".*.tmp"):
+            for path in [*self.path.glob(".*.tmp"), *self.parts.glob(".*.tmp")]:
                 path.unlink()
             for left in ("spool", "kept"):
                 if (self.path / left).exists():
@@ -216,8 +209,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _written(path: Path) -> Iterator[IO[bytes]]:
-    # Where a worker is thought dead and is not, two may write the same.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w+b") as file:
         yield file

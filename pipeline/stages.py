@@ -142,7 +142,6 @@ def prepare(
                 if made.rows:
                     written(reading.preparer.number, run.part(reading.preparer.number, made.part))
     _note(run, list(advice.notes()))
-    run.remove_half_written()
     run.remove_spool()
     return counts.seen
 

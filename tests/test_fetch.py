@@ -495,7 +495,7 @@ def test_an_interruption_while_reading_leaves_nothing(home: Path, mapping: Path)
         assert process.stdin is not None
         process.stdin.write(CONTENT)
         process.stdin.flush()
-        wait_until(lambda: any(home.glob("runs/*/kept/.000.*tmp")))
+        wait_until(lambda: any(home.glob("runs/*/kept/.000.tmp")))
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
     assert not list((home / "runs").iterdir())
