@@ -24,12 +24,15 @@ _OUTCOME = Outcome(Status.ACCEPTED, "ok", _SAID, 1, 1.0, sent=True)
 
 
 async def write(journal: Journal, rows: Iterator[int]) -> None:
-    """Begins and settles rows until there are none left."""
+    """Begins and settles rows until there are none left; like the push, it goes on while a settlement is written."""
+    settled: asyncio.Future[bool] | None = None
     for row in rows:
         key = f"{row:032x}"
         payload = Payload(0, row, key, f"{row:010d}", "", key, b"", key * 2)
         await journal.begin(payload, row)
-        await journal.settle(payload, _OUTCOME, row)
+        settled = journal.settle(payload, _OUTCOME, row)
+    if settled is not None:
+        await settled  # and so all before it
 
 
 async def measured(journal: Journal, count: int) -> float:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as postgresql_dialect
-from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from pipeline import sqlite
 from pipeline.model import DiskError, UserError
@@ -317,8 +315,12 @@ def _make_tables(state: sa.Engine) -> None:
 def insert_new(state: sa.Engine, table: sa.Table) -> sa.Insert:
     """An insert that does nothing where the row is there already."""
     if is_postgresql(state.url):
-        return postgresql_dialect.insert(table).on_conflict_do_nothing()
-    return sqlite_dialect.insert(table).on_conflict_do_nothing()
+        from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+        return postgresql_insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    return sqlite_insert(table).on_conflict_do_nothing()
 
 
 @contextmanager

@@ -96,6 +96,43 @@ def test_a_row_is_on_disk_before_its_request_leaves(state: sa.Engine) -> None:
     assert told(state) == [(n, "settled", "accepted") for n in range(20)]
 
 
+def test_a_claim_in_the_way_holds_up_its_own_row_alone(state: sa.Engine) -> None:
+    """Rows are written many at once; where one can't be, the others of its group are."""
+
+    async def write_all() -> list[bool]:
+        with open_journal(state, SCOPE) as written:
+            await written.begin(payload(1), 1)
+            some = [payload(n) for n in range(2, 40)] + [payload(40, of=phone(1))] + [payload(n) for n in range(41, 80)]
+            return await asyncio.gather(*(written.begin(one, 2) for one in some))
+
+    begun = asyncio.run(write_all())
+    assert begun == [True] * 38 + [False] + [True] * 39
+    assert [row for row, *_ in told(state)] == [n for n in range(1, 80) if n != 40]
+
+
+def test_a_settlement_frees_its_claim_for_what_is_asked_for_with_it(state: sa.Engine) -> None:
+    async def write_all() -> list[bool]:
+        with open_journal(state, SCOPE) as written:
+            await written.begin(payload(1), 1)
+            return await asyncio.gather(
+                written.settle(payload(1), ACCEPTED, 2), written.begin(payload(2, of=phone(1)), 2)
+            )
+
+    assert asyncio.run(write_all()) == [True, True]
+
+
+def test_a_row_that_begins_and_ends_in_one_group_has_ended(state: sa.Engine) -> None:
+    """As where a worker is stopped while the journal writes."""
+
+    async def write_all() -> None:
+        with open_journal(state, SCOPE) as written:
+            begun = written.begin(payload(1), 1)
+            await asyncio.gather(begun, written.settle(payload(1), ACCEPTED, 2), written.begin(payload(2), 2))
+
+    asyncio.run(write_all())
+    assert told(state) == [(1, "settled", "accepted"), (2, "sending", None)]
+
+
 @BOTH
 def test_what_is_awaited_is_committed(state: sa.Engine) -> None:
     """Beginning, settling and holding are seen by everyone as soon as they resolve."""
