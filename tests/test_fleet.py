@@ -27,6 +27,9 @@ from pipeline.outgoing import Choice
 from pipeline.pace import BURST_SECONDS
 from pipeline.sandbox.profiles import profile_named
 
+# Dask leaves a socket to the collector now and then.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+
 WORKERS = 3
 QUICKLY = {"LEADS_SETTLE": "0.05", "LEADS_TIMEOUT": "5", "LEADS_RATE": "0"}
 TIMES = ("run_id", "first_sent_at", "settled_at", "latency_ms")
