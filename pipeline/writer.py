@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache, partial
@@ -100,6 +101,8 @@ _SQLITE = {
 }
 
 
+_OTHERS_SECONDS = 30.0  # that others are waited for
+_LOOK_SECONDS = 0.0005
 _ROWS_AT_ONCE = 32  # of one statement; each number of rows has a statement of its own, which the driver keeps
 
 
@@ -158,8 +161,9 @@ class SqliteWriter:
         self._connection, self._fence = connection, fence
         connection.isolation_level = None
         # The rows' keys are hashes: a page of their index is written back once where it was changed many times.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000", "wal_autocheckpoint=8000"):
+        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=8000"):
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA busy_timeout=0")  # `_begin` waits
 
     def commit(self, group: Sequence[Write]) -> list[bool]:
         """As `Writer.commit`.
@@ -182,7 +186,7 @@ class SqliteWriter:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Cursor]:
         cursor = self._connection.cursor()
-        cursor.execute("BEGIN IMMEDIATE")
+        _begin(cursor)
         try:
             self._check_fence(cursor)
             yield cursor
@@ -200,6 +204,20 @@ class SqliteWriter:
         with contextlib.suppress(sqlite3.Error):  # the first failure is the one that is told
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+
+def _begin(cursor: sqlite3.Cursor) -> None:
+    """Begins to write, once nobody else does: SQLite's own waiting sleeps ten times as long as a commit takes."""
+    ends = time.monotonic() + _OTHERS_SECONDS
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 # The same statements with the same values. `$n` is the n-th value.
