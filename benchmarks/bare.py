@@ -13,7 +13,7 @@ from pathlib import Path
 
 import aiohttp
 
-CONNECTIONS = 32
+CONNECTIONS = 64
 
 
 async def send(path: Path, url: str) -> int:

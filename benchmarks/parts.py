@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measure import HERE, Cost, answering_server, fast_server
-from programs import LEADS, READ_CSV, READ_XLSX, Programs
+from programs import CONCURRENCY, LEADS, READ_CSV, READ_XLSX, Programs
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def sending(programs: Programs, size: Size) -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(prefix="leads-nginx-") as folder, fast_server(Path(folder)) as url:
         load = programs.load(size.sent, url)
         bare = programs.bare(size.sent, url)
-        two = programs.load(size.sent, url, "--workers", "2")
+        two = programs.load(size.sent, url, "--workers", "2", "--concurrency", str(2 * CONCURRENCY))
         script = programs.peer("script.py", size.by_peers, url)
         dlt = programs.peer("dlt_destination.py", size.by_peers, url)
     costs = {"load": (load, size.sent), "load --workers 2": (two, size.sent), "bare aiohttp": (bare, size.sent)}

@@ -14,7 +14,7 @@ from measure import HERE, Cost, run
 
 LEADS = Path(sys.executable).with_name("leads")
 PEERS = HERE.parent / ".peers" / "bin" / "python"  # `make peers` makes it
-CONCURRENCY = 32
+CONCURRENCY = 64  # calls under way, in each process
 PATH = "InjectLead.php"
 
 # Child programs that do one thing, and print the processor seconds that it took without their imports.

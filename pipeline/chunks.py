@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from pipeline import kept, mapped, mapping, report, settings
+from pipeline import kept, mapped, mapping, memory, report, settings
 from pipeline.advice import Advice
 from pipeline.cluster import Cluster, ClusterError
 from pipeline.folder import RunFolder
@@ -33,9 +33,9 @@ from pipeline.job import Job
 from pipeline.mapping import Plan
 from pipeline.model import DiskError, UserError
 from pipeline.payloads import Target
-from pipeline.prepare import Counts, Decided, Made, Preparer, Told
+from pipeline.prepare import Counts, Decided, Looked, Made, Preparer, Told
 from pipeline.source import Chunk, RaggedRow
-from pipeline.validate import Checked, Validator, refused_constants
+from pipeline.validate import Validator, refused_constants
 
 if TYPE_CHECKING:
     import distributed
@@ -117,7 +117,7 @@ class _Alone:
         for part, chunk in enumerate(reading.chunks()):
             looked = reading.preparer.look(chunk)
             decided = counts.decide(reading.preparer.number, looked.told)
-            made = reading.preparer.finish(chunk, looked.checked, decided)
+            made = reading.preparer.finish(chunk, looked, decided)
             yield _write(self.run, (reading.preparer.number, part), made, _chosen(reading, chunk))
 
 
@@ -298,7 +298,7 @@ _KEPT = 16  # chunks that were looked at and wait to be finished; there are more
 class _Bench:
     """What a worker's process has at hand."""
 
-    looked: OrderedDict[At, tuple[Chunk, Checked]] = field(default_factory=OrderedDict)
+    looked: OrderedDict[At, tuple[Chunk, Looked]] = field(default_factory=OrderedDict)
     abandoned: set[str] = field(default_factory=set)  # nonces
     at_work: threading.Lock = field(default_factory=threading.Lock)
 
@@ -328,12 +328,12 @@ def look(at: At, keeps: bool) -> str:
 
     with _working(at.nonce):
         chunk = _taken_over(at.file("arrow"))
-        checked, told = _preparer(at._replace(part=0)).look(chunk)
+        looked = _preparer(at._replace(part=0)).look(chunk)
         if keeps:
-            _BENCH.looked[at] = chunk, checked
+            _BENCH.looked[at] = chunk, looked
             while len(_BENCH.looked) > _KEPT:
                 _BENCH.looked.popitem(last=False)
-        _tell(at.file("told"), **told._asdict())
+        _tell(at.file("told"), **looked.told._asdict())
     address: str = get_worker().address
     return address
 
@@ -345,7 +345,7 @@ def finish(at: At) -> Written:
         ready = _BENCH.looked.pop(at, None)
         if ready is None:
             chunk = _taken_over(at.file("arrow"))
-            ready = chunk, own.look(chunk).checked
+            ready = chunk, own.look(chunk)
         numbers = _numbers(at.file("decided"))
         chosen = numbers.pop("chosen", None)
         made = own.finish(*ready, Decided(**numbers))
@@ -370,6 +370,7 @@ def _working(nonce: str) -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _preparer(at: At) -> Preparer:
     """The preparer of a source. A command that goes on may find another manifest, and has another nonce."""
+    memory.use_lean_pool()
     run = RunFolder(Path(at.path))
     job, of = kept.on_worker(run), run.read_json("manifest.json")["sources"][at.number]
     return preparer(job, run, at.number, bound(job, of["columns"]))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote_plus
 
 import numpy as np
@@ -47,13 +47,17 @@ class Payloads:
     sha256: pa.StringArray
 
 
-def build(
-    plan: Plan, frame: pd.DataFrame, target: Target | None, occurrence: npt.NDArray[np.int64] | None = None
-) -> Payloads:
+class Repeated(NamedTuple):
+    """Of rows in a file where duplicates are kept: their `base_keys`, and which of its key each is, from 1."""
+
+    base: pa.StringArray
+    occurrence: npt.NDArray[np.int64]
+
+
+def build(plan: Plan, frame: pd.DataFrame, target: Target | None, repeated: Repeated | None = None) -> Payloads:
     """Keys, claims and form bodies of the valid rows in `frame` (text, names as sent).
 
-    Where no target is known there are no keys, and bodies lack the ClientId that would be made of them. `occurrence`
-    counts from 1 the rows with one key in a file where duplicates are kept.
+    Where no target is known there are no keys, and bodies lack the ClientId that would be made of them.
     """
     operation = plan.operation
     columns = {str(name): cells(frame, str(name)) for name in frame.columns}
@@ -61,7 +65,7 @@ def build(
     phone, identifier = phones(operation, known, len(frame)), identifiers(operation, known, len(frame))
     keys = pa.nulls(len(frame), pa.string())
     if target is not None:
-        keys = row_keys(operation, known, target, occurrence, len(frame))
+        keys = _keys(operation, known, target, repeated, len(frame))
         columns = _with_client_id(operation, plan.policy, columns, keys)
     body = _emptied(plan, form(_sent(operation, plan.policy, columns), len(frame)))
     client_id = _known(plan, columns).get(operation.client_id or "", _blank(len(frame)))
@@ -84,6 +88,21 @@ def base_keys(plan: Plan, frame: pd.DataFrame, target: Target) -> pa.StringArray
     """The row keys of `frame` before the occurrences of each are counted."""
     columns = {str(name): cells(frame, str(name)) for name in frame.columns}
     return row_keys(plan.operation, _known(plan, columns), target, None, len(frame))
+
+
+def _keys(
+    operation: Operation, columns: dict[str, pa.Array], target: Target, repeated: Repeated | None, rows: int
+) -> pa.StringArray:
+    """The row keys; of most rows of a file with duplicates they are known already."""
+    if repeated is None:
+        return row_keys(operation, columns, target, None, rows)
+    later = repeated.occurrence > 1
+    if not later.any():
+        return repeated.base
+    mask = pa.array(later)
+    some = {name: column.filter(mask) for name, column in columns.items()}
+    counted = row_keys(operation, some, target, repeated.occurrence[later], int(later.sum()))
+    return pc.replace_with_mask(repeated.base, mask, counted)
 
 
 def row_keys(
@@ -287,11 +306,13 @@ class Shared:
 class Repeats:
     """Identities seen so far, and where: sorted runs of 64-bit numbers, merged up to `longest`; 16 bytes a row.
 
-    A place is a number that grows as the rows come. The identity 0 means none.
+    A place is a number that grows as the rows come. The identity 0 means none. With `with_places` false no places are
+    kept, which are never asked for then: 9 bytes a row.
     """
 
-    def __init__(self, longest: int = 1 << 20) -> None:
+    def __init__(self, longest: int = 1 << 20, *, with_places: bool = True) -> None:
         self._longest = longest  # to merge takes some times what the runs take
+        self._place_type: type[np.integer[Any]] = np.int64 if with_places else np.int8
         self._runs: list[_Run] = []
 
     def before(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -312,7 +333,7 @@ class Repeats:
 
     def note(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> None:
         """Takes them in, where nobody asks how often each has come."""
-        self._runs.append(_sorted(identities, places))
+        self._runs.append(_sorted(identities, places.astype(self._place_type, copy=False)))
         while len(self._runs) > 1 and self._are_alike(*(len(run.places) for run in self._runs[-2:])):
             self._runs[-2:] = [_merged(self._runs[-2:])]
 

@@ -18,7 +18,7 @@ from pipeline.clean.phone import ANYWHERE
 from pipeline.mapping import Policy
 from pipeline.marks import PROBLEMS
 from pipeline.model import Status
-from pipeline.payloads import Repeats, Target
+from pipeline.payloads import Repeated, Repeats, Target, key_identities
 from pipeline.source import Chunk, RaggedRow
 from pipeline.validate import Checked, Validator
 from schemas.spec import Operation
@@ -38,10 +38,11 @@ class Told(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """A chunk that was cleaned and validated, and what is told of its rows."""
+    """A chunk that was cleaned and validated, what is told of its rows, and where they are counted their base keys."""
 
     checked: Checked
     told: Told
+    keys: pa.StringArray | None
 
 
 class Decided(NamedTuple):
@@ -74,7 +75,7 @@ class Counts:
         self._mode = policy.duplicates_in_file
         self.looks_ahead = self._mode in ("last", "error")
         self.seen = Repeats()
-        self._keys, self._totals = Repeats(), Repeats()
+        self._keys, self._totals = Repeats(with_places=False), Repeats()
 
     def foresee(self, number: int, told: Told) -> None:
         """Takes note of a chunk of the source `number`, in order."""
@@ -127,15 +128,16 @@ class Preparer:
         checked = self.validator.check(mapped.apply(plan, chunk.frame))
         keys = None
         if plan.policy.duplicates_in_file == "keep" and self.account_known:
-            keys = payloads.key_identities(payloads.base_keys(plan, checked.frame, self.target))
-        rows = chunk.frame.index.to_numpy(dtype=np.int64)
-        return Looked(checked, Told(rows, checked.valid, identities(self.validator, checked), keys))
+            keys = payloads.base_keys(plan, checked.frame, self.target)
+        rows, counted = chunk.frame.index.to_numpy(dtype=np.int64), None if keys is None else key_identities(keys)
+        return Looked(checked, Told(rows, checked.valid, identities(self.validator, checked), counted), keys)
 
-    def finish(self, chunk: Chunk, checked: Checked, decided: Decided) -> Made:
+    def finish(self, chunk: Chunk, looked: Looked, decided: Decided) -> Made:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""
+        checked = looked.checked
         status, code, message, problems = self._fates(checked, decided)
         send = pc.equal(status, Status.VALID.value).to_numpy(zero_copy_only=False)
-        columns = self._payload_columns(chunk, checked, decided.occurrence, send)
+        columns = self._payload_columns(chunk, looked, decided.occurrence, send)
         columns |= {
             "row": pa.array(chunk.frame.index.to_numpy(dtype=np.int64)),
             "status": status,
@@ -189,14 +191,15 @@ class Preparer:
         return pa.table(columns, schema=PROBLEMS)
 
     def _payload_columns(
-        self, chunk: Chunk, checked: Checked, counted: npt.NDArray[np.int64] | None, send: npt.NDArray[np.bool_]
+        self, chunk: Chunk, looked: Looked, counted: npt.NDArray[np.int64] | None, send: npt.NDArray[np.bool_]
     ) -> dict[str, pa.Array]:
         """Keys, claims and bodies of the rows to send; rows that are not sent keep only their phone and ClientId."""
-        plan = self.validator.plan
-        occurrence = None if counted is None else _occurrences(counted, chunk.earlier_rows)[send]
-        built = payloads.build(
-            plan, _rows(checked.frame, send), self.target if self.account_known else None, occurrence
-        )
+        plan, checked, repeated = self.validator.plan, looked.checked, None
+        if counted is not None and looked.keys is not None:
+            base = looked.keys if send.all() else looked.keys.filter(pa.array(send))
+            repeated = Repeated(base, _occurrences(counted, chunk.earlier_rows)[send])
+        target = self.target if self.account_known else None
+        built = payloads.build(plan, _rows(checked.frame, send), target, repeated)
         made = {
             "row_key": built.row_key,
             "identifier": built.identifier,
@@ -230,7 +233,7 @@ def _placed(texts: Sequence[str], at: npt.NDArray[np.int64], count: int) -> pa.S
 def made(preparer: Preparer, counts: Counts, chunk: Chunk) -> Made:
     """The next chunk in order, looked at, decided and finished in one go."""
     looked = preparer.look(chunk)
-    return preparer.finish(chunk, looked.checked, counts.decide(preparer.number, looked.told))
+    return preparer.finish(chunk, looked, counts.decide(preparer.number, looked.told))
 
 
 def _occurrences(counted: npt.NDArray[np.int64], earlier: pa.Array | None) -> npt.NDArray[np.int64]:

@@ -105,7 +105,8 @@ def test_occurrences_get_keys_of_their_own() -> None:
     """The first occurrence has the plain key, so that keeping repeats or not makes no difference to it."""
     columns = {"Phone": ["2025550101"] * 3}
     bound, frame = plan(INSERT, "Phone"), checked(INSERT, columns).frame
-    made = payloads.build(bound, frame, TARGET, np.array([1, 2, 3]))
+    repeated = payloads.Repeated(payloads.base_keys(bound, frame, TARGET), np.array([1, 2, 3]))
+    made = payloads.build(bound, frame, TARGET, repeated)
     plain = (TARGET.url, "acc-1", "InsertLead", "Spring", "", "", "2025550101")
     assert made.row_key.to_pylist() == [key_of(*plain), key_of(*plain, "2"), key_of(*plain, "3")]
 
