@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from pipeline import kept, mapped, mapping, memory, report, settings
+from pipeline import kept, mapped, mapping, report, settings
 from pipeline.advice import Advice
 from pipeline.cluster import Cluster, ClusterError
 from pipeline.folder import RunFolder
@@ -370,7 +370,6 @@ def _working(nonce: str) -> Iterator[None]:
 @lru_cache(maxsize=8)
 def _preparer(at: At) -> Preparer:
     """The preparer of a source. A command that goes on may find another manifest, and has another nonce."""
-    memory.use_lean_pool()
     run = RunFolder(Path(at.path))
     job, of = kept.on_worker(run), run.read_json("manifest.json")["sources"][at.number]
     return preparer(job, run, at.number, bound(job, of["columns"]))

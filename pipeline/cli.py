@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipeline import mapping_commands
+from pipeline import mapping_commands, memory
 from pipeline.mapping_commands import complete_mapping, complete_operation
 from pipeline.model import JournalError, UserError
 from pipeline.signals import InterruptedRunError
@@ -204,7 +204,7 @@ def load(**given: Any) -> None:
     leads load 'leads.zip#may.csv' -m generic
     leads load leads.xlsx -m mappings/spring.toml --sheet Leads --rate 10
     """
-    _start_forking(given)
+    _get_ready(given)
     from pipeline import run, screen
 
     job = _job("load", given)
@@ -220,7 +220,7 @@ def load(**given: Any) -> None:
 @_common
 def check(**given: Any) -> None:
     """Says what a `load` of FILE would do, and what would mend it. Sends nothing, and needs no credentials."""
-    _start_forking(given)
+    _get_ready(given)
     from pipeline import run, screen
 
     job = _job("check", given)
@@ -242,7 +242,7 @@ def resume(run: str, **given: Any) -> None:
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
-    _start_forking(given)
+    _get_ready(given)
     from pipeline import continued
 
     _go_on(continued.resume, run, given)
@@ -260,7 +260,7 @@ def reconcile(run: str, **given: Any) -> None:
 
     RUN is an id, the beginning of one, or `latest` (the default). Settings are the run's own unless given again.
     """
-    _start_forking(given)
+    _get_ready(given)
     from pipeline import continued
 
     _go_on(continued.reconcile, run, given)
@@ -297,7 +297,7 @@ def retry(run: str, only: str, mapping: str | None, mended: Path | None, **given
 
     RUN is an id, the beginning of one, or `latest` (the default). What was delivered meanwhile is not sent again.
     """
-    _start_forking(given)
+    _get_ready(given)
     from pipeline import continued, mappings, screen
 
     earlier, anew = _earlier(run, given)
@@ -533,8 +533,9 @@ def _job(command: str, given: dict[str, Any]) -> Job:
     )
 
 
-def _start_forking(given: dict[str, Any]) -> None:
-    """Local workers import what they need while this process does."""
+def _get_ready(given: dict[str, Any]) -> None:
+    """What comes before the imports that take a second: local workers import what they need while this process does."""
+    memory.use_lean_pool()
     if given["workers"]:
         from pipeline import forking
 

@@ -1,13 +1,22 @@
-"""What Arrow takes its memory from."""
+"""What Arrow takes its memory from. To be said before Arrow is loaded."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+from importlib.metadata import PackageNotFoundError, distribution
 
-import pyarrow as pa
+_CHOICE = "ARROW_DEFAULT_MEMORY_POOL"
 
 
 def use_lean_pool() -> None:
-    """From now on Arrow takes it from jemalloc, where this build has that: a list takes 70 MB less at its peak."""
-    with suppress(NotImplementedError):
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
+    """Has Arrow use jemalloc, which gives back more of what is freed: a list takes 70 MB less at its peak.
+
+    The wheels for this kind of machine have it in them; another build would complain on stderr. Whoever has chosen for
+    themselves keeps their choice.
+    """
+    try:
+        wheel = distribution("pyarrow").read_text("WHEEL") or ""
+    except PackageNotFoundError:  # Arrow itself will say so
+        return
+    if "manylinux" in wheel and "x86_64" in wheel:
+        os.environ.setdefault(_CHOICE, "jemalloc")

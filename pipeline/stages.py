@@ -28,7 +28,6 @@ from pipeline import (
     leases,
     lock,
     mapping,
-    memory,
     records,
     report,
     settings,
@@ -93,7 +92,6 @@ def check(job: Job) -> None:
 
 def inspect(job: Job, world: World, run: RunFolder) -> list[Source]:
     """Pass one over every file, with the mapping bound to each header. Writes the manifest."""
-    memory.use_lean_pool()
     if job.selection is not None:
         sources = _of_parent(job, job.selection)
     elif job.cells is not None:
