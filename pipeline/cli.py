@@ -6,6 +6,7 @@ import contextlib
 import gc
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -547,8 +548,8 @@ def _shared(given: dict[str, Any]) -> dict[str, Any]:
     workers, scheduler = given["workers"], given["scheduler"]
     if workers is not None and scheduler is not None:
         raise UserError("--workers starts workers and --scheduler uses those of another: give one of them")
-    if scheduler is not None and not scheduler.startswith(("tcp://", "tls://")):
-        raise UserError(f"--scheduler {scheduler!r}: give its address as tcp://HOST:PORT or tls://HOST:PORT")
+    if scheduler is not None and not re.fullmatch(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[^\s:/@]+):\d{1,5}", scheduler):
+        raise UserError(f"--scheduler {scheduler.rpartition('@')[2]!r}: give its address as tcp://HOST:PORT or tls://HOST:PORT")
     return {"workers": workers, "scheduler": scheduler}
 
 

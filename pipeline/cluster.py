@@ -160,6 +160,7 @@ def _connected(address: str) -> distributed.Client:
 
     quiet()
     try:
+        _check_certificates(address)
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"--scheduler {address}: can't be reached: {error}; is it up?") from None
@@ -169,6 +170,17 @@ def _connected(address: str) -> distributed.Client:
         client.close()
         raise
     return client
+
+
+def _check_certificates(address: str) -> None:
+    """Raises UserError where TLS is asked for and nothing says by what: a client that finds out can't even close."""
+    import distributed
+
+    if address.startswith("tls://") and distributed.Security().get_connection_args("client")["ssl_context"] is None:
+        raise UserError(
+            f"--scheduler {address}: no certificates are named: set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+            "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY"
+        )
 
 
 def _check_versions(client: distributed.Client, address: str) -> None:

@@ -126,6 +126,26 @@ def test_who_shares_the_work_is_said_once(leads: Leads, home: Path) -> None:
     assert "tcp://HOST:PORT" in strange.err
 
 
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://me:hunter2@127.0.0.1:8786"])
+def test_what_is_no_address_of_a_scheduler_is_told_before_anybody_is_called(
+    leads: Leads, home: Path, address: str
+) -> None:
+    """In one line; a password that somebody believes to belong there is not in it."""
+    listed = write_csv(home / "list.csv", [["Phone"], [phone(1)]])
+    ended = leads("check", listed, "-m", write_mapping(home), "--scheduler", address)
+    assert ended.code == 2
+    assert "tcp://HOST:PORT" in ended.err
+    assert "hunter2" not in ended.err
+
+
+def test_tls_without_certificates_is_told(leads: Leads, home: Path) -> None:
+    listed = write_csv(home / "list.csv", [["Phone", "Name", "State", "Notes"], [phone(1), "Ada", "NY", ""]])
+    ended = leads("check", listed, "-m", write_mapping(home), "--scheduler", "tls://127.0.0.1:8786")
+    assert ended.code == 2
+    assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
 def test_a_scheduler_that_is_not_there_is_told(leads: Leads, home: Path, closed_port: int) -> None:
     """Nothing is left of the run."""
     listed = write_csv(home / "list.csv", [["Phone", "Name", "State", "Notes"], [phone(1), "Ada", "NY", ""]])
