@@ -6,6 +6,7 @@ settings are, and a network that has died is noticed on this side before the ser
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -82,6 +83,7 @@ def read_only(url: sa.URL) -> sa.Engine | None:
 
 def _engine(url: sa.URL, **session: str) -> sa.Engine:
     _check_driver()
+    _quiet()
     # A connection for each question, of which there are few: none lies idle, and none is found dead.
     return sa.create_engine(url, poolclass=sa.NullPool, creator=lambda: connected(url, **session))
 
@@ -93,6 +95,12 @@ def _check_driver() -> None:
         raise UserError(
             "--state: PostgreSQL needs psycopg, which is not installed: pip install 'dialedin-leads[postgresql]'"
         ) from None
+
+
+def _quiet() -> None:
+    """Nothing that the driver logs reaches the terminal: what matters of it is raised, and told as an error."""
+    logger = logging.getLogger("psycopg")
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
 
 
 def connected(url: sa.URL, **session: str) -> Session:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging.handlers
 import os
 import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -167,6 +168,27 @@ def test_a_group_is_written_as_a_whole_or_not_at_all(state: sa.Engine) -> None:
         with pytest.raises(psycopg.Error):
             own.commit([begin(1), Write(Statement.HOLD, ("run", 0, 2, None, "", "", 0))])
         assert own.commit([begin(1), begin(2, phone(1)), settle(1), begin(2, phone(1))]) == [True, False, True, True]
+
+
+@contextlib.contextmanager
+def listened_to(handler: logging.Handler) -> Iterator[None]:
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def test_the_driver_says_nothing_of_its_own_when_a_session_is_lost(state: sa.Engine, server: Server) -> None:
+    """What matters of it is raised, and told in our words."""
+    terminal = logging.handlers.BufferingHandler(100)  # of whoever logs; pytest's own listens to each logger besides
+    with listened_to(terminal), writer.opened(state) as lost:
+        lost.commit([begin(1)])
+        assert ended_sessions(server, "COMMIT") == 1
+        with pytest.raises(psycopg.OperationalError):
+            lost.commit([begin(row) for row in range(2, 500)])
+    assert terminal.buffer == []
 
 
 def test_groups_that_stand_in_each_others_way_are_both_written(state: sa.Engine) -> None:
