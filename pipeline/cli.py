@@ -549,7 +549,9 @@ def _shared(given: dict[str, Any]) -> dict[str, Any]:
     if workers is not None and scheduler is not None:
         raise UserError("--workers starts workers and --scheduler uses those of another: give one of them")
     if scheduler is not None and not re.fullmatch(r"(tcp|tls)://(\[[0-9A-Fa-f:.]+\]|[^\s:/@]+):\d{1,5}", scheduler):
-        raise UserError(f"--scheduler {scheduler.rpartition('@')[2]!r}: give its address as tcp://HOST:PORT or tls://HOST:PORT")
+        raise UserError(
+            f"--scheduler {scheduler.rpartition('@')[2]!r}: give its address as tcp://HOST:PORT or tls://HOST:PORT"
+        )
     return {"workers": workers, "scheduler": scheduler}
 
 

@@ -206,7 +206,7 @@ class _Turn:
         asked_at = leases.clock()
         heard = await self._in_thread(self._held.renew, self._watch.seen, Counter(self._settled))
         self._good_until = asked_at + leases.TTL_SECONDS
-        self._watch.others = heard.others
+        self._watch.hear(heard.others)
         return heard
 
     def _may_leave(self) -> bool:

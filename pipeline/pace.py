@@ -208,6 +208,7 @@ class Watch:
     _verdicts: int = 0
     _errors: int = 0
     _errors_in_a_row: int = 0
+    _errors_of_all_in_a_row: int = 0  # as far as is known here
     _unknown: int = 0
     _connected: bool = False
     _refusals: int = 0
@@ -253,6 +254,12 @@ class Watch:
         whole._refusals = sum(watch._refusals for watch in watches)
         return whole
 
+    def hear(self, others: Seen) -> None:
+        """Takes in what the others have seen by now: a success of theirs ends a row of the run's errors, too."""
+        verdicts, errors = others.verdicts - self.others.verdicts, others.errors - self.others.errors
+        self._errors_of_all_in_a_row = self._errors_of_all_in_a_row + errors if errors == verdicts else 0
+        self.others = others
+
     def saw_attempt(self, verdict: Verdict, http_status: int | None) -> None:
         """Counts one request, before it is known whether it will be tried again."""
         if http_status is not None or verdict is not Verdict.NOT_DELIVERED:
@@ -288,6 +295,7 @@ class Watch:
         self._verdicts += 1
         self._errors += error
         self._errors_in_a_row = self._errors_in_a_row + 1 if error else 0
+        self._errors_of_all_in_a_row = self._errors_of_all_in_a_row + 1 if error else 0
         errors, verdicts = self._errors + self.others.errors, self._verdicts + self.others.verdicts
         if self._too_many(errors, verdicts):
             text = f"{errors} of {verdicts} rows were rejected or failed (--max-errors)"
@@ -299,7 +307,7 @@ class Watch:
         share = self.limit.share if self.limit.share is not None else 1.0
         # A quotient is rounded as the share was: 58 of 200 is not more than 29%.
         judged = verdicts >= JUDGED_AFTER and errors / verdicts > share
-        return judged or (share < 1 and self._errors_in_a_row >= IN_A_ROW)
+        return judged or (share < 1 and max(self._errors_in_a_row, self._errors_of_all_in_a_row) >= IN_A_ROW)
 
     def _stop(self, halt: Halt) -> None:
         self.halt = self.halt or halt

@@ -143,9 +143,30 @@ def test_the_first_halt_is_the_runs(state: sa.Engine, lease: Lease) -> None:
 
 def test_a_share_of_errors_is_judged_over_all_workers() -> None:
     watch = Watch(ErrorLimit(None, 0.2))
-    watch.others = Seen(verdicts=199, errors=40)
+    watch.hear(Seen(verdicts=199, errors=40))
     watch.saw_row(Status.REJECTED, "x")
     assert watch.halt is not None
+
+
+def test_errors_in_a_row_are_those_of_all_workers() -> None:
+    """Of four workers each has thirteen, and nobody had a success: that is what halts one process after fifty."""
+    watch = Watch(ErrorLimit(None, 0.2))
+    for turn in range(1, 14):
+        watch.hear(Seen(verdicts=turn * 3, errors=turn * 3))
+        watch.saw_row(Status.FAILED, "x")
+    assert watch.halt is not None
+
+
+@pytest.mark.parametrize("own", [0, 1])
+def test_a_success_of_any_worker_ends_a_row_of_errors(own: int) -> None:
+    watch = Watch(ErrorLimit(None, 0.2))
+    watch.hear(Seen(verdicts=40, errors=40))
+    if own:
+        watch.saw_row(Status.ACCEPTED, "ok")
+    watch.hear(Seen(verdicts=60, errors=59 + own))
+    for _ in range(25):
+        watch.saw_row(Status.FAILED, "x")
+    assert watch.halt is None
 
 
 # --- Over ---
