@@ -39,9 +39,10 @@ TIMES = ("run_id", "first_sent_at", "settled_at", "latency_ms")
 def scheduler() -> Iterator[str]:
     """A scheduler with three workers, which are threads of this process; its address."""
     given = {"threads_per_worker": 1, "processes": False, "protocol": "tcp", "host": "127.0.0.1"}
+    own_port = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # else it wants port 8787
     with (
         dask.config.set({"distributed.worker.profile.enabled": False}),
-        distributed.LocalCluster(n_workers=WORKERS, dashboard_address=None, silence_logs=60, **given) as cluster,
+        distributed.LocalCluster(n_workers=WORKERS, scheduler_kwargs=own_port, silence_logs=60, **given) as cluster,
     ):
         yield cluster.scheduler_address
 
