@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import sqlalchemy as sa
 
-from pipeline import statedb
+from pipeline import sqlite, statedb
 
 if TYPE_CHECKING:
     from psycopg import RawCursor
@@ -160,8 +160,8 @@ class SqliteWriter:
     def __init__(self, connection: sqlite3.Connection, fence: Fence | None = None) -> None:
         self._connection, self._fence = connection, fence
         connection.isolation_level = None
-        # The rows' keys are hashes: a page of their index is written back once where it was changed many times.
-        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=8000"):
+        log = f"wal_autocheckpoint={sqlite.LOG_PAGES}"
+        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", log):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("PRAGMA busy_timeout=0")  # `_begin` waits
 
@@ -213,7 +213,8 @@ def _begin(cursor: sqlite3.Cursor) -> None:
         try:
             cursor.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # also while another recovers the log
+            if not is_busy or time.monotonic() > ends:
                 raise
             time.sleep(_LOOK_SECONDS)
         else:
