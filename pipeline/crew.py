@@ -31,7 +31,7 @@ from pipeline.pace import ErrorLimit, Line, Watch
 from pipeline.push import Claim, Push, Shared
 from pipeline.sending import Access, Wiring
 from pipeline.transport import PooledTransport, new_loop
-from pipeline.writer import LeaseLostError
+from pipeline.writes import LeaseLostError
 
 _T = TypeVar("_T")
 

@@ -1,6 +1,6 @@
 """Leases: which worker may send a partition of a run, what the workers of a run tell each other, and their common rate.
 
-A partition is one worker's at a time. What a worker writes is fenced by its epoch (`writer.Fence`), and what it sends
+A partition is one worker's at a time. What a worker writes is fenced by its epoch (`writes.Fence`), and what it sends
 by its own monotonic clock: it stops TTL_SECONDS after the last renewal that succeeded was begun. So a lease that is
 revoked has surely ended UNTIL_DEAD_SECONDS later, by the clock of whoever revoked it; no two machines' clocks are
 compared.
@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from pipeline import sqlite
 from pipeline.pace import Halt, Line, Seen
 from pipeline.statedb import FLEETS, LEASES, RUNS
-from pipeline.writer import Fence, LeaseLostError
+from pipeline.writes import Fence, LeaseLostError
 
 TTL_SECONDS = 15.0
 RENEW_SECONDS = 0.25  # what the workers know of each other is so old

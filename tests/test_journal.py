@@ -24,7 +24,8 @@ from pipeline.model import Held, Judgement, Outcome, Payload, Request, Status
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push
 from pipeline.wire import Wire
-from pipeline.writer import SqliteWriter, Statement, Write
+from pipeline.writer_sqlite import SqliteWriter
+from pipeline.writes import Statement, Write
 from schemas.dialedin import INSERT_LEAD
 from schemas.spec import Verdict
 

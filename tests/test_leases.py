@@ -21,7 +21,7 @@ from pipeline.journal import Scope, open_journal
 from pipeline.leases import Lease, Passing, clear, grant, open_fleet
 from pipeline.model import Payload, Status
 from pipeline.pace import ErrorLimit, Halt, Line, Seen, Watch
-from pipeline.writer import LeaseLostError
+from pipeline.writes import LeaseLostError
 
 RUN = "20300101T000000Z-list-00000001"
 ACCOUNT = "sandbox@http://127.0.0.1/"

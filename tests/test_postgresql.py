@@ -28,7 +28,7 @@ from pipeline import lock, records, statedb, writer
 from pipeline.delivery import utc_now
 from pipeline.model import UserError
 from pipeline.sandbox.profiles import profile_named
-from pipeline.writer import Statement, Write
+from pipeline.writes import Statement, Write
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 SLOWLY = (*LOAD, "--rate", "15")
