@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from pipeline import (
     after,
     checking,
+    chunks,
     cluster,
     ending,
     following,
@@ -137,6 +138,7 @@ class Line:
         barred = barring(job.operation)
         rows = Outgoing(job, run, self.state, barred, left, choice, as_of, may_resend, curfew=curfew)
         if self.workers is not None:
+            self.workers.check(run, chunks.unfit)  # a run that goes on has shown them nothing yet
             rows = replace(rows, portion=Portion(min(self.workers.workers, job.settings.concurrency)))
         tally = rows.tally()
         steps = after.steps(rows, barring, world.now)
