@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -228,9 +229,7 @@ class _Turn:
         self._settled[status.value] += 1
 
 
-_CLIENT_IS_GONE = 15  # as SIGTERM: rows under way may end
-
-
+_CLIENT_IS_GONE = signal.SIGTERM  # as if it had been asked to end: rows under way may end
 _WAKING_SECONDS = 0.02  # a moment is not missed, however long it took to be told of it, if it is used so soon
 
 
