@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a worker is told: paths and numbers, nothing of a list and no secret. It reads the rest for itself."""
+    """What a worker is told: nothing of a list and no secret. It reads the rest for itself."""
 
     run: Path
     settings: dict[str, str]  # as `settings.kept` gives them
