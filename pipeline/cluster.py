@@ -1,7 +1,7 @@
 """More processes for one run, by Dask: a local cluster for `--workers`, somebody else's for `--scheduler`.
 
 Dask is imported where a job asks for one. Nothing of a list and no secret is in what goes over Dask: a task is given
-the run's folder and numbers, and its worker reads what it needs from there and from its own environment.
+the run's folder, numbers, and settings without secrets; its worker reads the rest there and from its own environment.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Cluster:
     def submit(self, task: Callable[..., Any], *given: Any, key: str, **options: Any) -> distributed.Future[Any]:
         """Has a worker do `task(*given)`; `options` are those of Dask's `Client.submit`.
 
-        The key is seen on dashboards, and so may the arguments be: they hold paths and numbers. A task of one key is
-        done once; where its worker dies, it is done again by another.
+        The key is seen on dashboards, and so may the arguments be: they hold nothing of a list and no secret. A task
+        of one key is done once; where its worker dies, it is done again by another.
         """
         return self.client.submit(task, *given, key=key, **options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,14 +32,14 @@ from pipeline.pace import ErrorLimit, Line, Watch
 from pipeline.push import Claim, Push, Shared
 from pipeline.sending import Access, Wiring
 from pipeline.transport import PooledTransport, new_loop
-from pipeline.writer import LeaseLostError
+from pipeline.writes import LeaseLostError
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a worker is told: paths and numbers, nothing of a list and no secret. It reads the rest for itself."""
+    """What a worker is told: nothing of a list and no secret. It reads the rest for itself."""
 
     run: Path
     settings: dict[str, str]  # as `settings.kept` gives them
@@ -228,9 +229,7 @@ class _Turn:
         self._settled[status.value] += 1
 
 
-_CLIENT_IS_GONE = 15  # as SIGTERM: rows under way may end
-
-
+_CLIENT_IS_GONE = signal.SIGTERM  # as if it had been asked to end: rows under way may end
 _WAKING_SECONDS = 0.02  # a moment is not missed, however long it took to be told of it, if it is used so soon
 
 

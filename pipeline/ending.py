@@ -79,11 +79,11 @@ def _why_ended(sent: Sent | None) -> str | None:
     return sent.halt.message if sent.halt else f"interrupted ({signal.Signals(sent.signal or 0).name})"
 
 
-def rebuild(run: RunFolder, state_url: str | None) -> None:
+def rebuild(run: RunFolder, state_url: str) -> None:
     """Makes a run's report, rejected files and summary again, from its parts and the journal.
 
-    The journal is the one that the run wrote to, unless `state_url` says where it has gone. How the run ended stays
-    as it was told; one that did not come to its end counts as interrupted.
+    Its journal is at `state_url`. How the run ended stays as it was told; one that did not come to its end counts as
+    interrupted.
     """
     manifest = run.read_json("manifest.json")
     if not run.has_sent:
@@ -95,7 +95,7 @@ def rebuild(run: RunFolder, state_url: str | None) -> None:
     with contextlib.ExitStack() as stack:
         ending = Ending(Status.VALID)
         if manifest["command"] != "check":
-            state = statedb.engine(state_url or manifest["settings"]["state"])
+            state = statedb.engine(state_url)
             # It may be this very run that is still sending, or that begins to go on.
             stack.enter_context(lock.held(state, manifest["scope"], run.run_id))
             records.check_knows(state, run.run_id)

@@ -16,11 +16,11 @@ from pipeline.folder import RunFolder
 from pipeline.model import Request, Status, UserError
 
 
-def story(run: RunFolder, row: int, source: str | None, state_url: str | None) -> dict[str, Any]:
+def story(run: RunFolder, row: int, source: str | None, state_url: str) -> dict[str, Any]:
     """What became of a row: `place`, `cells`, `repairs`, `problems`, `payload`, `requests`, `outcome`.
 
-    It is told from the run's parts and the journal, so that it is true of a run that was killed, too. Raises UserError
-    where there is no such row, or where several sources have one.
+    It is told from the run's parts and the journal at `state_url`, so that it is true of a run that was killed, too.
+    Raises UserError where there is no such row, or where several sources have one.
     """
     manifest = run.read_json("manifest.json")
     number, part = _part(run, manifest, row, source)
@@ -30,7 +30,7 @@ def story(run: RunFolder, row: int, source: str | None, state_url: str | None) -
         sends, held, requests = *records.nothing(), []
         unsent = Status.VALID
     else:
-        state = statedb.engine(state_url or manifest["settings"]["state"])
+        state = statedb.engine(state_url)
         if run.has_sent:
             records.check_knows(state, run.run_id)
         sends, held = records.settled_between(state, run.run_id, number, (row, row))

@@ -71,6 +71,15 @@ class FleetError(UserError):
 
     exit_code = 70
 
+    @classmethod
+    def after(cls, turns: int, failure: BaseException | None, run_id: str) -> FleetError:
+        """The error of so many turns at one part of the rows, with what the last of them that failed has said."""
+        told = f"{turns} workers died or were lost over one part of the rows"
+        if failure is not None:
+            said = str(failure).partition("\n")[0]
+            told += f" ({type(failure).__name__}: {said[:200]})"
+        return cls(f"{told}; see their logs, then: leads resume {run_id}")
+
 
 @dataclass(slots=True)
 class _Partition:
@@ -85,6 +94,7 @@ class _Partition:
     passing: Passing | None = None
     beat: tuple[int, float] = (-1, 0.0)  # the lease's last beat, and when that was new
     turns: int = 0
+    failure: BaseException | None = None  # of the last turn that failed
     is_done: bool = False
 
 
@@ -157,8 +167,7 @@ class Fleet:
     def _grant(self, part: _Partition) -> None:
         """Has a worker send what is left of a partition."""
         if part.turns == TURNS_AT_MOST:
-            told = f"{part.turns} workers died or were lost over one part of the rows; see their logs"
-            self._give_up(FleetError(f"{told}, then: leads resume {self._run_id}"))
+            self._give_up(FleetError.after(part.turns, part.failure, self._run_id))
             part.is_done = True
             return
         part.turns += 1
@@ -211,6 +220,7 @@ class Fleet:
         """A task has ended: its partition is done with, or somebody else's next."""
         part.future = None
         failure = CancelledError() if future.cancelled() else future.exception()
+        part.failure = failure or part.failure
         if isinstance(failure, (UserError, JournalError)):  # what it is, it would be again
             self._give_up(failure)
         end = None if failure is not None else future.result()

@@ -19,7 +19,8 @@ import sqlalchemy as sa
 
 from pipeline import statedb, writer
 from pipeline.model import Held, JournalError, Outcome, Payload, Request, Status
-from pipeline.writer import Fence, LeaseLostError, Statement, Write, Writer
+from pipeline.writer import Writer
+from pipeline.writes import Fence, LeaseLostError, Statement, Write
 
 GROUP_AT_MOST = 500  # operations in one commit
 QUIET_TURNS = 3  # of the event loop, in which nothing was asked for: whoever came in with the others has asked by then

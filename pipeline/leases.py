@@ -1,6 +1,6 @@
 """Leases: which worker may send a partition of a run, what the workers of a run tell each other, and their common rate.
 
-A partition is one worker's at a time. What a worker writes is fenced by its epoch (`writer.Fence`), and what it sends
+A partition is one worker's at a time. What a worker writes is fenced by its epoch (`writes.Fence`), and what it sends
 by its own monotonic clock: it stops TTL_SECONDS after the last renewal that succeeded was begun. So a lease that is
 revoked has surely ended UNTIL_DEAD_SECONDS later, by the clock of whoever revoked it; no two machines' clocks are
 compared.
@@ -20,15 +20,14 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from pipeline import sqlite
 from pipeline.pace import Halt, Line, Seen
 from pipeline.statedb import FLEETS, LEASES, RUNS
-from pipeline.writer import Fence, LeaseLostError
+from pipeline.writes import Fence, LeaseLostError
 
 TTL_SECONDS = 15.0
 RENEW_SECONDS = 0.25  # what the workers know of each other is so old
-LEAVING_SECONDS = (
-    12.0  # from the last look at the clock until a call's first byte leaves, at most: it may connect first
-)
+LEAVING_SECONDS = 12.0  # from the last look at the clock until a call's first byte leaves: it may connect first
 UNTIL_DEAD_SECONDS = TTL_SECONDS + LEAVING_SECONDS
 _LOOK_SECONDS = 0.1  # between two looks whether somebody is dead
 
@@ -231,7 +230,7 @@ def _left(state: sa.Engine, account: str | None, run_id: str | None, *, beside: 
 class Worker:
     """A worker's own connection to its lease. Used by one thread at a time.
 
-    What it writes need not survive a power cut, which no worker of the database's machine survives either.
+    That the lease was taken survives a power cut of the database's machine; what is told of it later need not.
     """
 
     def __init__(self, connection: sa.Connection, lease: Lease) -> None:
@@ -244,6 +243,9 @@ class Worker:
         with self._begun():
             if self._connection.execute(mine.values(holder=this_process())).rowcount != 1:
                 raise LeaseLostError(f"{self.lease} is not to be had")
+        if not self._is_sqlite:
+            self._connection.exec_driver_sql("SET synchronous_commit TO off")
+            self._connection.commit()
 
     def renew(self, seen: Seen, settled: Mapping[str, int]) -> Heard:
         """Tells what was seen and settled, and hears. Raises LeaseLostError where the lease was revoked."""
@@ -320,23 +322,26 @@ class Moments:
 @contextmanager
 def working(state: sa.Engine, lease: Lease) -> Iterator[Worker]:
     """The worker's connection to its lease."""
-    with state.connect() as connection:
-        pragmas = ("busy_timeout=30000", "journal_mode=WAL", "synchronous=OFF")
-        sqlite = [f"PRAGMA {pragma}" for pragma in pragmas]
-        for setting in sqlite if connection.dialect.name == "sqlite" else ["SET synchronous_commit TO off"]:
-            connection.exec_driver_sql(setting)
-        connection.commit()
+    # A commit does not wait for the disk. Whoever writes SQLite's log back into the file does, since the journal's
+    # commits are in it: less than NORMAL, and a power cut could lose those.
+    with _connected(state, "journal_mode=WAL", "synchronous=NORMAL") as connection:
         yield Worker(connection, lease)
 
 
 @contextmanager
 def _writing(state: sa.Engine) -> Iterator[sa.Connection]:
+    with _connected(state) as connection, _begun(connection):
+        yield connection
+
+
+@contextmanager
+def _connected(state: sa.Engine, *pragmas: str) -> Iterator[sa.Connection]:
     with state.connect() as connection:
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA busy_timeout=30000")
+            for pragma in ("busy_timeout=30000", f"wal_autocheckpoint={sqlite.LOG_PAGES}", *pragmas):
+                connection.exec_driver_sql(f"PRAGMA {pragma}")
             connection.commit()
-        with _begun(connection):
-            yield connection
+        yield connection
 
 
 @contextmanager

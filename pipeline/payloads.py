@@ -151,7 +151,7 @@ def key_identities(keys: pa.StringArray) -> npt.NDArray[np.int64]:
 
 
 def _as_numbers(texts: pa.Array) -> npt.NDArray[np.int64]:
-    if pc.all(_are_numbers(texts)).as_py():
+    if pc.all(_are_numbers(texts), skip_nulls=False).as_py():
         return np.asarray(texts.cast(pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
     return np.array([_as_number(text) for text in texts.to_pylist()], dtype=np.int64)
 

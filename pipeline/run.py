@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from pipeline import (
     after,
     checking,
+    chunks,
     cluster,
     ending,
     following,
@@ -135,9 +136,8 @@ class Line:
         left, as_of = self._left(run, choice), self._as_of(run)
         curfew = people.curfew(job.operation, job.mapping.policy, world.now)
         barred = barring(job.operation)
-        rows = Outgoing(job, run, self.state, barred, left, choice, as_of, may_resend, curfew=curfew)
-        if self.workers is not None:
-            rows = replace(rows, portion=Portion(min(self.workers.workers, job.settings.concurrency)))
+        portion = self._portion(run)
+        rows = Outgoing(job, run, self.state, barred, left, choice, as_of, may_resend, curfew=curfew, portion=portion)
         tally = rows.tally()
         steps = after.steps(rows, barring, world.now)
         contacts = sum(step.contacts for step in steps)
@@ -155,6 +155,13 @@ class Line:
         ends, number = self._follow(steps, sent, reported)
         told = replace(told, sent=replace(sent, signal=sent.signal or number))
         return ending.conclude(run, told, reported, time.monotonic() - self.started, ends)
+
+    def _portion(self, run: RunFolder) -> Portion:
+        """The parts in which the workers send the run's rows. Raises UserError naming one that can't take part."""
+        if self.workers is None:
+            return Portion()
+        self.workers.check(run, chunks.unfit)  # a run that goes on has shown them nothing yet
+        return Portion(min(self.workers.workers, self.job.settings.concurrency))
 
     def _follow(self, steps: Sequence[Step], sent: Sent, reported: Reported) -> tuple[list[StepEnd], int | None]:
         """Takes the steps that follow a load which has ended so."""

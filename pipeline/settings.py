@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     @classmethod
     def _shows_its_password(cls, state: str) -> str:
         """Elsewhere it must be known what of the URL is secret."""
-        if state.startswith("postgres") and (state.count("@") > 1 or "password=" in state):
+        if not state.startswith("sqlite:") and (state.count("@") > 1 or "password=" in state.casefold()):
             raise ValueError(
                 "its password can't be told from the rest: write it before the host, with %40 for @, or put it into "
                 "PGPASSWORD or ~/.pgpass"

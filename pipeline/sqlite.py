@@ -13,6 +13,9 @@ import sqlalchemy as sa
 from pipeline.model import UserError
 
 IN_MEMORY = ":memory:"
+# Of the write-ahead log, before it is written back into the file. The rows' keys are hashes: a page of their index is
+# written back once where it was changed many times.
+LOG_PAGES = 8000
 
 
 def usable(url: sa.URL) -> sa.URL:

@@ -46,7 +46,7 @@ from pipeline.locate import as_mapped, located
 from pipeline.mapping import MAPPING_VERSION, Plan
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
-from pipeline.payloads import KEY_VERSION, Repeats, Target
+from pipeline.payloads import KEY_VERSION, Repeats
 from pipeline.prepare import Counts
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk
@@ -165,10 +165,6 @@ def _note(run: RunFolder, notes: Sequence[str]) -> None:
         run.write_json("manifest.json", manifest | {"notes": [*manifest["notes"], *notes]})
 
 
-def _chosen(table: pa.Table, src: Source) -> pa.Table:
-    return table if src.chosen is None else table.filter(pa.array(np.isin(table["row"].to_numpy(), src.chosen)))
-
-
 @contextmanager
 def locked(job: Job, run: RunFolder, state: sa.Engine, world: World) -> Iterator[sa.Engine]:
     """Holds the account while the run lasts, and gives up on what dead runs left. Reads hold nothing.
@@ -239,10 +235,6 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
     return sources
 
 
-def _target(job: Job) -> Target:
-    return Target(settings.url(job.settings, job.operation), job.account)
-
-
 def _source_records(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """How each file was read, and from which column each field came. Files of one name go by their paths."""
     records = [src.record | {"fields": src.plan.columns_by_field} for src in sources]
@@ -278,7 +270,7 @@ def _manifest(job: Job, run: RunFolder, sources: Sequence[Source], now: datetime
         "run_id": run.run_id,
         "command": job.command,
         "operation": job.operation.name,
-        "target": _target(job).url,
+        "target": settings.url(job.settings, job.operation),
         "to": job.target,
         "scope": job.scope,
         "account": job.account,

@@ -21,6 +21,7 @@ import pytest
 from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
 
 from pipeline.crew import Task, send_partition
+from pipeline.fleet import FleetError
 from pipeline.leases import Lease
 from pipeline.model import UserError
 from pipeline.outgoing import Choice
@@ -265,3 +266,9 @@ def test_a_state_that_is_a_file_is_for_workers_of_one_machine(task: Task) -> Non
 def test_a_worker_of_another_version_sends_nothing(task: Task) -> None:
     with pytest.raises(UserError, match="install the same"):
         send_partition(replace(task, version="0.0.1"))
+
+
+def test_who_gives_up_on_workers_says_why_they_ended() -> None:
+    """Workers that all fail alike have not died: their own words say what is wrong."""
+    assert "(KeyError: 'columns'); see" in str(FleetError.after(20, KeyError("columns"), "run"))
+    assert "rows; see" in str(FleetError.after(20, None, "run"))

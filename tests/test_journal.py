@@ -24,7 +24,8 @@ from pipeline.model import Held, Judgement, Outcome, Payload, Request, Status
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push
 from pipeline.wire import Wire
-from pipeline.writer import SqliteWriter
+from pipeline.writer_sqlite import SqliteWriter
+from pipeline.writes import Statement, Write
 from schemas.dialedin import INSERT_LEAD
 from schemas.spec import Verdict
 
@@ -318,3 +319,24 @@ def test_the_database_is_for_its_owner_and_survives_a_power_cut(
         os.umask(umask)
     assert synchronous == (2,)
     assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("state.db-*")} <= {0o600, 0o644}
+
+
+def test_a_group_waits_while_another_process_recovers_the_log(state: sa.Engine, path: Path) -> None:
+    """SQLite says busy in more than one way; none of them breaks the journal."""
+    answers = [sqlite3.SQLITE_BUSY_RECOVERY, sqlite3.SQLITE_BUSY]
+
+    class Busy(sqlite3.Cursor):
+        def execute(self, text: str, *values: object) -> sqlite3.Cursor:
+            if text == "BEGIN IMMEDIATE" and answers:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = answers.pop()
+                raise error
+            return super().execute(text, *values)
+
+    class Connection(sqlite3.Connection):
+        def cursor(self) -> sqlite3.Cursor:
+            return super().cursor(Busy)
+
+    with contextlib.closing(sqlite3.connect(path, factory=Connection)) as connection:
+        assert SqliteWriter(connection).commit([Write(Statement.LOOK, ()), Write(Statement.LOOK, ())]) == [False, False]
+    assert not answers

@@ -21,7 +21,7 @@ from pipeline.journal import Scope, open_journal
 from pipeline.leases import Lease, Passing, clear, grant, open_fleet
 from pipeline.model import Payload, Status
 from pipeline.pace import ErrorLimit, Halt, Line, Seen, Watch
-from pipeline.writer import LeaseLostError
+from pipeline.writes import LeaseLostError
 
 RUN = "20300101T000000Z-list-00000001"
 ACCOUNT = "sandbox@http://127.0.0.1/"
@@ -54,6 +54,16 @@ def begun(state: sa.Engine, lease: Lease, number: int = 1) -> bool:
 
     return bool(run_on_clock(begin()))
 
+
+def test_who_keeps_a_lease_syncs_the_journal_s_log_before_it_is_written_back(tmp_path: Path) -> None:
+    """Any connection may be the one that writes SQLite's log back: none may do it without the disk's word."""
+    state = statedb.engine(f"sqlite:///{tmp_path}/state.db")
+    with leases.working(state, Lease(RUN, 0, 1)) as held:
+        said = [held._connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in _OF_THE_LOG]
+    assert said == ["wal", 1, 8000]
+
+
+_OF_THE_LOG = ("journal_mode", "synchronous", "wal_autocheckpoint")
 
 # --- Taken once ---
 

@@ -248,6 +248,12 @@ def test_identities_tell_phones_apart(phones: list[str]) -> None:
     assert all((number == 0) == (not phone) for number, phone in zip(found, phones, strict=True))
 
 
+def test_what_has_no_phone_at_all_repeats_nobody() -> None:
+    """A null is no number, whatever stands beside it."""
+    columns = {"PrimaryPhone": pa.array(["2025550101", None, ""], pa.string())}
+    assert payloads.identities(CATALOGUE["InsertLead"], columns, 3).tolist() == [2025550101, 0, 0]
+
+
 def test_identities_follow_the_operation() -> None:
     """Repeats are counted by phone, by identifier, or not at all."""
     columns = {"SearchField": pa.array(["LeadId", "ClientId"]), "Identifier": pa.array(["4", "4"])}

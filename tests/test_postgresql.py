@@ -29,7 +29,7 @@ from pipeline import lock, records, statedb, writer
 from pipeline.delivery import utc_now
 from pipeline.model import UserError
 from pipeline.sandbox.profiles import profile_named
-from pipeline.writer import Statement, Write
+from pipeline.writes import Statement, Write
 
 pytestmark = pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 SLOWLY = (*LOAD, "--rate", "15")
@@ -391,6 +391,18 @@ def test_a_password_in_the_settings_file_is_refused(leads: Leads, home: Path, da
     told = leads("config", env={"LEADS_STATE": ""})
     assert told.code == 2
     assert told.err.startswith("leads: leads.toml: state")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://host/db?password=sesame", "Postgresql://host/db?PassWord=sesame", "mysql://me:ses@me@host/sesame"],
+)
+def test_a_password_that_can_not_be_told_from_the_rest_is_refused_unseen(leads: Leads, url: str) -> None:
+    told = leads("config", env={"LEADS_STATE": url})
+    assert told.code == 2
+    assert "PGPASSWORD" in told.err
+    assert "sesame" not in told.err
+    assert "ses@me" not in told.err
 
 
 def test_a_run_is_told_again_with_the_password_that_is_set_now(

@@ -262,6 +262,11 @@ def test_a_scheduler_s_workers_do_it_and_hear_nothing_of_the_list(
     assert "leads: worker tcp://127.0.0.1:" in refused.err
     assert "no credentials for DialedIn" in refused.err
     assert account.requests == 0
+    leads("load", listed, "-m", mapping, "--limit", 1, env=account.env)
+    refused = leads("resume", "--scheduler", listened.address, env=account.env)
+    assert refused.code == 2
+    assert "leads: worker tcp://127.0.0.1:" in refused.err
+    assert account.requests == 1
 
 
 # --- Processes that die ---
