@@ -12,6 +12,8 @@ import sqlalchemy as sa
 
 from pipeline.model import UserError
 
+_OLDEST = (3, 33)
+
 IN_MEMORY = ":memory:"
 # Of the write-ahead log, before it is written back into the file. The rows' keys are hashes: a page of their index is
 # written back once where it was changed many times.
@@ -30,9 +32,19 @@ def usable(url: sa.URL) -> sa.URL:
 
 
 def opened(url: sa.URL) -> sa.Engine:
-    """The database, whose folder is made if missing. Raises OSError."""
+    """The database, whose folder is made if missing. Raises OSError, and UserError where this SQLite is too old."""
+    check_version(sqlite3.sqlite_version_info)
     _path(url).parent.mkdir(parents=True, exist_ok=True)
     return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"check_same_thread": False})
+
+
+def check_version(version: tuple[int, ...]) -> None:
+    """Raises UserError where SQLite lacks UPDATE … FROM, in which settlements are written."""
+    if version < _OLDEST:
+        here, oldest = (".".join(map(str, found)) for found in (version, _OLDEST))
+        raise UserError(
+            f"this Python has SQLite {here}, and its state needs {oldest} or newer: use another Python, or PostgreSQL"
+        )
 
 
 def read_only(url: sa.URL) -> sa.Engine | None:

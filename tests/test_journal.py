@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 from conftest import BOTH, CREDENTIALS, Account, Leads, phone, write, write_csv
 
-from pipeline import records, statedb
+from pipeline import records, sqlite, statedb
 from pipeline.delivery import Endpoint, World
 from pipeline.feed import Batch
 from pipeline.journal import Journal, JournalError, Scope, open_journal
-from pipeline.model import Held, Judgement, Outcome, Payload, Request, Status
+from pipeline.model import Held, Judgement, Outcome, Payload, Request, Status, UserError
 from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push
 from pipeline.wire import Wire
@@ -340,3 +340,10 @@ def test_a_group_waits_while_another_process_recovers_the_log(state: sa.Engine, 
     with contextlib.closing(sqlite3.connect(path, factory=Connection)) as connection:
         assert SqliteWriter(connection).commit([Write(Statement.LOOK, ()), Write(Statement.LOOK, ())]) == [False, False]
     assert not answers
+
+
+def test_an_old_sqlite_is_refused_before_anything_is_sent() -> None:
+    """Python may have been built with one that knows no UPDATE … FROM."""
+    sqlite.check_version((3, 33, 0))
+    with pytest.raises(UserError, match="SQLite 3.26.0, and its state needs 3.33"):
+        sqlite.check_version((3, 26, 0))
