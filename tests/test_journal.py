@@ -345,5 +345,5 @@ def test_a_group_waits_while_another_process_recovers_the_log(state: sa.Engine, 
 def test_an_old_sqlite_is_refused_before_anything_is_sent() -> None:
     """Python may have been built with one that knows no UPDATE … FROM."""
     sqlite.check_version((3, 33, 0))
-    with pytest.raises(UserError, match="SQLite 3.26.0, and its state needs 3.33"):
+    with pytest.raises(UserError, match=r"SQLite 3\.26\.0, and its state needs 3\.33"):
         sqlite.check_version((3, 26, 0))
