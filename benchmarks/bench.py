@@ -1,7 +1,7 @@
 """What `leads` costs: `make bench`.
 
 Each figure stands against its target, as a ratio in one run where it can be: this machine and the next differ.
-Processor time is user and system time of the whole process, its children included. `docs/performance.md` says where it
+Processor time is user and system time of a whole process. `docs/performance.md` says where it
 goes, and which targets are not met. Exits 1 where a figure is worse than its bound: the target, or for a ratio a third
 more than the target or than the figure of docs/performance.md. `--quick` runs everything on few rows and judges
 nothing.

@@ -101,6 +101,7 @@ class Programs:
     def _made(self, path: Path, rows: int, write: Callable[[Path, int], None]) -> Path:
         if not path.exists():
             write(path, rows)
+            os.utime(path, (0, 0))  # a list that is new is looked at twice, with a pause
         return path
 
     def run(self, name: str, rows: int, command: list[str], *, url: str = "") -> Cost:
