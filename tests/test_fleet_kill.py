@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -14,7 +13,6 @@ import pytest
 from conftest import BOTH, Account, Leads, Result, wait_until
 from killing import FLAKY, LOAD, TOUCHY, Command, Deal, Desk, Way, finish, holders, violations, write_list
 
-from pipeline import leases
 from pipeline.delivery import utc_now
 
 SHARED = (*LOAD, "--workers", "2", "--rate", "25")  # four seconds and more, once they send
@@ -86,7 +84,7 @@ def test_a_worker_that_was_stopped_for_too_long_sends_nothing_more(leads: Leads,
         stopped = until_under_way(desk, command)[0]
         os.kill(stopped, signal.SIGSTOP)
         try:
-            time.sleep(leases.TTL_SECONDS + 1)
+            wait_until(lambda: desk.in_state("SELECT 1 FROM leases WHERE is_revoked"))
         finally:
             with suppress(ProcessLookupError):
                 os.kill(stopped, signal.SIGCONT)
