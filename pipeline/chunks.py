@@ -313,7 +313,7 @@ def unfit(path: str) -> str | None:
     try:
         job = kept.on_worker(RunFolder(Path(path)))
         if job.command != "check":
-            settings.credentials(job.settings, job.operation.vendor)
+            kept.own_credentials(job)
     except UserError as error:
         return str(error)
     return None

@@ -20,11 +20,10 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
-from pipeline import journal, kept, leases, outgoing, people, records, sending, settings, statedb
+from pipeline import journal, kept, leases, outgoing, people, records, sending, statedb
 from pipeline.delivery import World as SendingWorld
 from pipeline.delivery import utc_now
 from pipeline.folder import RunFolder
-from pipeline.kept import Given
 from pipeline.leases import Heard, Lease
 from pipeline.model import JournalError, Payload, Status, UserError
 from pipeline.outgoing import Choice, Outgoing, Portion
@@ -93,9 +92,9 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
         raise UserError("--state: a file is for one machine, and a worker is on another: use PostgreSQL")
     outside = outside or Outside()
     run = RunFolder(task.run)
-    job = kept.job(run, Given(settings.of_task(task.settings)))
+    job = kept.on_worker(run, task.settings)
+    credentials = kept.own_credentials(job)
     watch = Watch(ErrorLimit.parse(job.settings.max_errors))
-    credentials = settings.credentials(job.settings, job.operation.vendor)
     state = statedb.engine(job.settings.state)
     try:
         with _taken(state, task.lease) as held, records.do_not_call(state, job.scope) as listed:

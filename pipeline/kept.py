@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,29 @@ def job(run: RunFolder, given: Given) -> Job:
     return found
 
 
-def on_worker(run: RunFolder) -> Job:
-    """The job of a run as another process has it, for one that shares its work.
+def on_worker(run: RunFolder, told: Mapping[str, str] | None = None) -> Job:
+    """The job of a run as another process has it, for one that shares its work: as the run goes, whatever is set here.
 
-    The manifest says how, whatever is set here; whose account it is, and its credentials, are this environment's own.
-    Raises UserError where that is another account.
+    `told` is its settings as `settings.kept` gives them; None: those of its manifest. No secret is in the job.
     """
-    told = run.read_json("manifest.json")["settings"]
-    how = {name: value for name, value in told.items() if not name.startswith(settings.VENDORS)}
-    return job(run, Given(settings.resolve(how, told)[0]))
+    return job(run, Given(settings.of_run(told or run.read_json("manifest.json")["settings"])))
+
+
+def own_credentials(on_worker: Job) -> dict[str, str]:
+    """What proves who calls, for a worker that sends a job's rows: account and credentials are what is set here.
+
+    Raises UserError where they are missing, or are another account's than the job's.
+    """
+    vendor = on_worker.operation.vendor
+    here, _ = settings.resolve({}, {vendor.base_url_setting: on_worker.base_url})
+    found = settings.credentials(here, vendor)
+    own = replace(on_worker, settings=here)
+    if own.scope != on_worker.scope:
+        raise UserError(
+            f"it is set up for {own.target}, and the run goes to {on_worker.target}: "
+            f"mend {vendor.account.upper()} and {vendor.base_url_setting.upper()} there"
+        )
+    return found
 
 
 def _file(of: Mapping[str, Any]) -> GivenFile:

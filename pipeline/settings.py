@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -28,7 +28,7 @@ MAX_FILE_SIZE = 10 * 10**9  # bytes: more than any list of people has
 SECRETS = ("dialedin_token", "dialogtech_key", "dialogtech_access_key", "dialogtech_secret_access_key")
 _URL_PASSWORD = re.compile(r"(?<=://)([^:/@]*):([^@]*)@")
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*")
-VENDORS = ("dialedin_", "dialogtech_")  # what the names of their settings begin with
+_VENDORS = ("dialedin_", "dialogtech_")  # what the names of their settings begin with
 
 
 def _default_state() -> str:
@@ -200,14 +200,15 @@ def kept(settings: Settings) -> dict[str, str]:
     return found | {"state": _kept_state(settings.state), "runs": str(settings.runs.absolute())}
 
 
-def of_task(kept: Mapping[str, str]) -> Settings:
-    """The settings that another process was given, as `kept` gave them, with the secrets of this one's environment."""
-    here = _from_environment()
-    secrets = {name: value for name, (_, value) in here.items() if name in SECRETS}
-    own = here.get("state", ("", ""))[1]
-    state = own if own and _kept_state(own) == kept["state"] else kept["state"]  # a password is in neither
-    unset = {name: None for name, field in Settings.model_fields.items() if field.default is None}
-    return Settings(**{**unset, **kept, **secrets, "state": state})
+def of_run(kept: Mapping[str, str]) -> Settings:
+    """The settings of a run, as `kept` gave them, whatever is set here; secrets are not in it.
+
+    Only the password of its state database is this process's own, where that is set for the same one.
+    """
+    own = _from_environment(("state",)).get("state", ("", ""))[1]
+    state = own if own and _kept_state(own) == kept["state"] else kept["state"]
+    unset: dict[str, Any] = {name: None for name, field in Settings.model_fields.items() if field.default is None}
+    return Settings(**{**unset, **kept, "state": state})
 
 
 def journal(settings: Settings, kept_state: str, flag: str | None) -> str:
@@ -245,14 +246,14 @@ def _plain(value: SecretStr | str | None) -> str:
     return (value or "").strip()
 
 
-def _from_environment() -> dict[str, tuple[str, Any]]:
-    """The variable and the value of each setting: LEADS_RATE, DIALEDIN_TOKEN, …; an empty variable is not set.
+def _from_environment(names: Iterable[str] = tuple(Settings.model_fields)) -> dict[str, tuple[str, Any]]:
+    """The variable and the value of these settings: LEADS_RATE, DIALEDIN_TOKEN, …; an empty variable is not set.
 
     A secret may be in a file that NAME_FILE names. It is read once: a pipe has nothing to say a second time.
     """
     found: dict[str, tuple[str, Any]] = {}
-    for name in Settings.model_fields:
-        variable = name.upper() if name.startswith(VENDORS) else f"LEADS_{name.upper()}"
+    for name in names:
+        variable = name.upper() if name.startswith(_VENDORS) else f"LEADS_{name.upper()}"
         if value := os.environ.get(variable):
             found[name] = variable, value
         elif name in (*SECRETS, "state") and (path := os.environ.get(f"{variable}_FILE")):

@@ -20,8 +20,10 @@ import distributed
 import pytest
 from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
 
+from pipeline import chunks, kept
 from pipeline.crew import Task, send_partition
 from pipeline.fleet import FleetError
+from pipeline.folder import RunFolder
 from pipeline.leases import Lease
 from pipeline.model import UserError
 from pipeline.outgoing import Choice
@@ -248,6 +250,54 @@ def test_a_canary_goes_first_and_a_sample_is_read_back(
 
 
 # --- Who may be a worker ---
+
+
+@pytest.fixture
+def loaded(leads: Leads, home: Path, account: Account) -> Path:
+    """The folder of a run whose one row was sent."""
+    return leads(*list_of(home, 1), env=account.env).folder
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("DIALEDIN_ACCID", "another", "set up for account another at"),
+        ("DIALEDIN_ACCID", "", "set DIALEDIN_ACCID"),
+        ("DIALEDIN_BASE_URL", "http://127.0.0.1:1/", "set up for account sandbox at 127.0.0.1:1"),
+    ],
+)
+def test_a_worker_of_another_account_is_refused(
+    home: Path,
+    account: Account,
+    task: Task,
+    loaded: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    told: str,
+) -> None:
+    """Whose account it is and what proves it are of one place, where the worker runs: the run does not name it."""
+    for variable, given in (account.env | {name: value}).items():
+        monkeypatch.setenv(variable, given)
+    assert told in (chunks.unfit(str(loaded)) or "")
+    told_it = json.loads((loaded / "manifest.json").read_text())["settings"]
+    with pytest.raises(UserError, match=re.escape(told)):
+        send_partition(replace(task, run=loaded, settings=told_it))
+    assert account.requests == 1
+
+
+def test_a_worker_goes_by_the_settings_of_the_run(
+    account: Account, loaded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own say nothing but who it is: neither those of its environment nor those of a file where it was started."""
+    for variable, given in (account.env | {"DIALEDIN_BASE_URL": "", "LEADS_RATE": "7"}).items():
+        monkeypatch.setenv(variable, given)
+    Path("leads.toml").write_text('settle = 3\nendpoints = "InjectLead.php=Other.php"\n')
+    assert chunks.unfit(str(loaded)) is None
+    job = kept.on_worker(RunFolder(loaded))
+    assert (job.settings.rate, job.settings.settle, job.settings.endpoints) == (0, None, None)
+    assert job.scope == f"sandbox@{account.url}"
+    assert kept.own_credentials(job) == {"token": TOKEN, "accid": "sandbox"}
 
 
 @pytest.fixture
