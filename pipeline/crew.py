@@ -20,11 +20,12 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
-from pipeline import journal, kept, leases, outgoing, people, records, sending, statedb
+from pipeline import holding, journal, kept, leases, outgoing, people, processes, records, sending, statedb
 from pipeline.delivery import World as SendingWorld
 from pipeline.delivery import utc_now
 from pipeline.folder import RunFolder
-from pipeline.leases import Heard, Lease
+from pipeline.holding import Heard, Moments
+from pipeline.leases import Lease
 from pipeline.model import JournalError, Payload, Status, UserError
 from pipeline.outgoing import Choice, Outgoing, Portion
 from pipeline.pace import ErrorLimit, Line, Watch
@@ -50,7 +51,7 @@ class Task:
     may_resend: bool
     suppressed: Path  # the numbers that must not be contacted, as the client has read them
     version: str = field(default_factory=partial(version, "dialedin-leads"))
-    machine: str = field(default_factory=leases.this_machine)
+    machine: str = field(default_factory=processes.this_machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
     """
     if task.version != (own := version("dialedin-leads")):
         raise UserError(f"a worker has dialedin-leads {own}, and the run {task.version}: install the same everywhere")
-    if not statedb.is_postgresql(sa.make_url(task.settings["state"])) and task.machine != leases.this_machine():
+    if not statedb.is_postgresql(sa.make_url(task.settings["state"])) and task.machine != processes.this_machine():
         raise UserError("--state: a file is for one machine, and a worker is on another: use PostgreSQL")
     outside = outside or Outside()
     run = RunFolder(task.run)
@@ -113,9 +114,9 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
 
 
 @contextmanager
-def _taken(state: sa.Engine, lease: Lease) -> Iterator[leases.Worker]:
+def _taken(state: sa.Engine, lease: Lease) -> Iterator[holding.Worker]:
     """The lease, from when it is taken until it has ended, whatever happened meanwhile."""
-    with leases.working(state, lease) as held:
+    with holding.working(state, lease) as held:
         held.take()
         try:
             yield held
@@ -129,7 +130,7 @@ class _Turn:
     """One turn: the push, and beside it the lease, which one thread keeps."""
 
     def __init__(
-        self, rows: Outgoing, held: leases.Worker, watch: Watch, outside: Outside, credentials: dict[str, str]
+        self, rows: Outgoing, held: holding.Worker, watch: Watch, outside: Outside, credentials: dict[str, str]
     ) -> None:
         self._rows, self._held, self._watch, self._outside = rows, held, watch, outside
         self._settled: Counter[str] = Counter()
@@ -217,7 +218,7 @@ class _Turn:
             self._client = beat, leases.clock()
         return leases.clock() - self._client[1] > leases.TTL_SECONDS
 
-    async def moments(self, line: Line, most: int) -> leases.Moments:
+    async def moments(self, line: Line, most: int) -> Moments:
         """When the next calls may leave."""
         return await self._in_thread(self._held.moments, line, most)
 

@@ -17,14 +17,15 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import leases, partitions, records, settings
+from pipeline import granting, leases, partitions, records, settings
 from pipeline.cluster import Cluster, ClusterError
 from pipeline.crew import End, Task, send_partition
 from pipeline.delivery import micros
 from pipeline.folder import replacing
+from pipeline.granting import Granted
 from pipeline.job import World
 from pipeline.journal import Scope
-from pipeline.leases import Granted, Lease, Passing
+from pipeline.leases import Lease, Passing
 from pipeline.model import JournalError, Status, UserError
 from pipeline.outgoing import Choice, Outgoing, Tally
 from pipeline.pace import Seen, Watch
@@ -121,7 +122,7 @@ class Fleet:
         """
         self._rows, self._state, self._run_id = rows, rows.state, rows.run.run_id
         self._scope = Scope(self._run_id, rows.job.scope, rows.job.operation.name)
-        leases.open_fleet(self._state, self._run_id, rows.job.scope)
+        granting.open_fleet(self._state, self._run_id, rows.job.scope)
         suppressed = rows.run.spool / _SUPPRESSED
         with replacing(suppressed) as file:
             np.save(file, rows.suppressed.numbers)
@@ -133,8 +134,8 @@ class Fleet:
         self._show()
         if self._failure is not None:
             raise self._failure
-        others = sum((one.seen for one in leases.granted(self._state, self._run_id)), Seen())
-        _, first = leases.stopped(self._state, self._run_id)
+        others = sum((one.seen for one in granting.granted(self._state, self._run_id)), Seen())
+        _, first = granting.stopped(self._state, self._run_id)
         return Pushed(Watch.merged(self._watches, others, first).end, self._signal)
 
     # --- Dividing ---
@@ -171,7 +172,7 @@ class Fleet:
             part.is_done = True
             return
         part.turns += 1
-        part.lease = leases.grant(self._state, self._run_id, part.number, part.concurrency)
+        part.lease = granting.grant(self._state, self._run_id, part.number, part.concurrency)
         part.beat = (-1, leases.clock())
         rows = self._rows
         part.future = self._crew.send(
@@ -197,11 +198,11 @@ class Fleet:
             wait(futures, leases.RENEW_SECONDS, FIRST_COMPLETED)
         else:
             time.sleep(leases.RENEW_SECONDS)  # somebody is waited for to be dead
-        leases.beat(self._state, self._run_id)
+        granting.beat(self._state, self._run_id)
         if self._signal is not None and self._told is None:
             self._told = self._signal
             self._stop(self._signal)
-        known = {one.lease: one for one in leases.granted(self._state, self._run_id)}
+        known = {one.lease: one for one in granting.granted(self._state, self._run_id)}
         for part in self._parts:
             if not part.is_done:
                 self._look(part, known)
@@ -270,11 +271,11 @@ class Fleet:
 
     def _is_over(self) -> bool:
         """Whether nobody is to take another row: someone asked for it, or a worker halts the run."""
-        return self._is_stopped or leases.stopped(self._state, self._run_id)[0]
+        return self._is_stopped or granting.stopped(self._state, self._run_id)[0]
 
     def _stop(self, number: int | None = None) -> None:
         self._is_stopped = True
-        leases.stop(self._state, self._run_id, number)
+        granting.stop(self._state, self._run_id, number)
 
     def _give_up(self, failure: BaseException) -> None:
         self._failure = self._failure or failure
@@ -288,11 +289,11 @@ class Fleet:
         done.concurrency = 0
         for part in others:
             if part.lease is not None:
-                leases.give_more(self._state, part.lease, part.concurrency)
+                granting.give_more(self._state, part.lease, part.concurrency)
 
     def _show(self, known: Mapping[Lease, Granted] | None = None) -> None:
         """Tells whoever watches what was settled since the last time."""
-        granted = leases.granted(self._state, self._run_id) if known is None else known.values()
+        granted = granting.granted(self._state, self._run_id) if known is None else known.values()
         settled = sum((one.settled for one in granted), Counter())
         for status, count in (settled - self._shown).items():
             for _ in range(count):

@@ -16,9 +16,10 @@ from conftest import BOTH, phone, run_on_clock, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import leases, partitions, statedb
+from pipeline import granting, holding, leases, partitions, processes, statedb
+from pipeline.granting import grant, open_fleet
 from pipeline.journal import Scope, open_journal
-from pipeline.leases import Lease, Passing, clear, grant, open_fleet
+from pipeline.leases import Lease, Passing, clear
 from pipeline.model import Payload, Status
 from pipeline.pace import ErrorLimit, Halt, Line, Seen, Watch
 from pipeline.writes import LeaseLostError
@@ -58,7 +59,7 @@ def begun(state: sa.Engine, lease: Lease, number: int = 1) -> bool:
 def test_who_keeps_a_lease_syncs_the_journal_s_log_before_it_is_written_back(tmp_path: Path) -> None:
     """Any connection may be the one that writes SQLite's log back: none may do it without the disk's word."""
     state = statedb.engine(f"sqlite:///{tmp_path}/state.db")
-    with leases.working(state, Lease(RUN, 0, 1)) as held:
+    with holding.working(state, Lease(RUN, 0, 1)) as held:
         said = [held._connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in _OF_THE_LOG]
     assert said == ["wal", 1, 8000]
 
@@ -71,7 +72,7 @@ _OF_THE_LOG = ("journal_mode", "synchronous", "wal_autocheckpoint")
 @BOTH
 def test_a_lease_is_taken_once(state: sa.Engine, lease: Lease) -> None:
     """A task that is run a second time finds it taken, and sends nothing."""
-    with leases.working(state, lease) as first, leases.working(state, lease) as again:
+    with holding.working(state, lease) as first, holding.working(state, lease) as again:
         first.take()
         with pytest.raises(LeaseLostError):
             again.take()
@@ -80,7 +81,7 @@ def test_a_lease_is_taken_once(state: sa.Engine, lease: Lease) -> None:
 @BOTH
 def test_a_lease_that_was_revoked_is_not_to_be_had(state: sa.Engine, lease: Lease) -> None:
     leases.revoke(state, lease)
-    with leases.working(state, lease) as worker, pytest.raises(LeaseLostError):
+    with holding.working(state, lease) as worker, pytest.raises(LeaseLostError):
         worker.take()
 
 
@@ -131,24 +132,24 @@ def test_a_lease_is_not_revoked_in_the_middle_of_a_commit(state: sa.Engine, leas
 @BOTH
 def test_workers_hear_what_the_others_have_seen_and_what_is_asked_of_them(state: sa.Engine, lease: Lease) -> None:
     other = grant(state, RUN, 1, 4)
-    with leases.working(state, lease) as one, leases.working(state, other) as two:
+    with holding.working(state, lease) as one, holding.working(state, other) as two:
         one.take()
         two.take()
         one.renew(ONE, {"accepted": 3})
         assert two.renew(Seen(), {}).others == ONE
-        leases.give_more(state, other, 7)
-        leases.beat(state, RUN)
-        leases.stop(state, RUN, 15)
+        granting.give_more(state, other, 7)
+        granting.beat(state, RUN)
+        granting.stop(state, RUN, 15)
         heard = two.renew(Seen(), {})
         assert (heard.concurrency, heard.is_stopped, heard.signal, heard.beat) == (7, True, 15, 1)
 
 
 @BOTH
 def test_the_first_halt_is_the_runs(state: sa.Engine, lease: Lease) -> None:
-    with leases.working(state, lease) as worker:
+    with holding.working(state, lease) as worker:
         worker.halt(Halt("first", "why", 3))
         worker.halt(Halt("second", "why", 3))
-    assert leases.stopped(state, RUN) == (True, Halt("first", "why", 3))
+    assert granting.stopped(state, RUN) == (True, Halt("first", "why", 3))
 
 
 def test_a_share_of_errors_is_judged_over_all_workers() -> None:
@@ -196,7 +197,7 @@ def held_by(state: sa.Engine, lease: Lease, holder: str) -> None:
 
 
 def holder_of(process: subprocess.Popen[bytes]) -> str:
-    mine = leases.this_process().split("/")
+    mine = processes.this_process().split("/")
     stat = Path(f"/proc/{process.pid}/stat").read_text()
     return "/".join([*mine[:-2], str(process.pid), stat.split()[21]])
 
@@ -214,13 +215,13 @@ def test_a_lease_is_over_when_its_holder_is_dead(
 @pytest.mark.parametrize("place", [0, -1])
 def test_a_holder_elsewhere_is_never_taken_for_dead(place: int) -> None:
     """Another host's, whose process has a number that is free here; or this one, were it another process."""
-    parts = leases.this_process().split("/")
+    parts = processes.this_process().split("/")
     parts[place] += "1"
-    assert leases.is_surely_dead("/".join(parts)) == (place == -1)
+    assert processes.is_surely_dead("/".join(parts)) == (place == -1)
 
 
 def test_a_lease_is_over_when_its_holder_says_so(state: sa.Engine, lease: Lease) -> None:
-    with leases.working(state, lease) as worker:
+    with holding.working(state, lease) as worker:
         worker.take()
         passing = Passing.begin(state, [lease])
         assert not passing.is_over()
@@ -242,7 +243,7 @@ def test_leases_that_nobody_took_are_cleared_at_once(state: sa.Engine, lease: Le
 
 def test_leases_of_other_accounts_are_left_alone(state: sa.Engine, lease: Lease) -> None:
     clear(state, account="other@http://127.0.0.1/")
-    with leases.working(state, lease) as worker:
+    with holding.working(state, lease) as worker:
         worker.take()
 
 
@@ -253,7 +254,7 @@ def test_leases_of_other_accounts_are_left_alone(state: sa.Engine, lease: Lease)
 def test_workers_share_one_line(state: sa.Engine, lease: Lease) -> None:
     """No moment is given twice, and none is left out."""
     line = Line.of(1000.0, 2)
-    with leases.working(state, lease) as one, leases.working(state, grant(state, RUN, 1, 4)) as two:
+    with holding.working(state, lease) as one, holding.working(state, grant(state, RUN, 1, 4)) as two:
         pairs = [pair for _ in range(10) for worker in (one, two) for pair in worker.moments(line, 5).pairs]
     assert len(pairs) == 100
     with state.connect() as connection:
