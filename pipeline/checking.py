@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import after, checkup, earlier, outgoing, people, prepare, records, stages, statedb
+from pipeline import after, checkup, earlier, marked, outgoing, people, prepare, stages, statedb
 from pipeline.checkup import Checkup
 from pipeline.folder import RunFolder
 from pipeline.hours import Opening
@@ -84,12 +84,12 @@ def outlook(job: Job, world: World, run: RunFolder) -> Iterator[Outlook]:
 
 
 @contextmanager
-def _do_not_call(state: sa.Engine, account: str) -> Iterator[records.DoNotCall | None]:
+def _do_not_call(state: sa.Engine, account: str) -> Iterator[marked.DoNotCall | None]:
     """The numbers that calls of this account have put on do-not-call; None where there never were any."""
-    if not records.marks(state)[0]:
+    if not marked.marks(state)[0]:
         yield None
         return
-    with records.do_not_call(state, account) as listed:
+    with marked.do_not_call(state, account) as listed:
         yield listed
 
 

@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
-from pipeline import holding, journal, kept, leases, outgoing, people, processes, records, sending, statedb
+from pipeline import holding, journal, kept, leases, marked, outgoing, people, processes, records, sending, statedb
 from pipeline.delivery import World as SendingWorld
 from pipeline.delivery import utc_now
 from pipeline.folder import RunFolder
@@ -98,7 +98,7 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
     watch = Watch(ErrorLimit.parse(job.settings.max_errors))
     state = statedb.engine(job.settings.state)
     try:
-        with _taken(state, task.lease) as held, records.do_not_call(state, job.scope) as listed:
+        with _taken(state, task.lease) as held, marked.do_not_call(state, job.scope) as listed:
             barred = outgoing.barred(state, listed, np.load(task.suppressed), job.operation)
             curfew = people.curfew(job.operation, job.mapping.policy, outside.now)
             whole = Outgoing(

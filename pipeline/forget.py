@@ -23,14 +23,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import folder, leases, lock, records, rejected, report, statedb, suppress
+from pipeline import folder, leases, lock, marked, records, rejected, report, statedb, suppress
 from pipeline.clean import CleanOptions
 from pipeline.clean.phone import area_regions, us_phone
 from pipeline.clean.text import Refusal, tidy
 from pipeline.files import STDIN
 from pipeline.folder import RunFolder
 from pipeline.model import FORGOTTEN, Status, UserError
-from pipeline.statedb import HELD, REQUESTS, SENDS
+from pipeline.tables import HELD, REQUESTS, SENDS
 from schemas.catalogue import CATALOGUE
 from schemas.spec import Effect
 
@@ -80,7 +80,7 @@ def forget(phone: str, runs: Path, state: sa.Engine, at: int, *, dry_run: bool =
     with lock.all_alone(state, "of leads forget"):
         leases.clear(state)
         if not dry_run:
-            records.mark(state, statedb.hashed(phone, records.marks_key(state)), at)
+            marked.mark(state, statedb.hashed(phone, marked.marks_key(state)), at)
         found = folder.all_runs(runs)
         rows = {run.run_id: _in_run(run, phone, told) for run in found}
         told.elsewhere = [r.run_id for r in found if r.run_id in told.runs and records.is_elsewhere(state, r)]

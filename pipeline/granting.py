@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from pipeline.leases import SEEN, Lease, row, writing
 from pipeline.pace import Halt, Seen
-from pipeline.statedb import FLEETS, LEASES
+from pipeline.tables import FLEETS, LEASES
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pipeline import leases
 from pipeline.leases import NOT_ENDED, NOT_REVOKED, SEEN, Lease, clock
 from pipeline.pace import Halt, Line, Seen
 from pipeline.processes import this_process
-from pipeline.statedb import FLEETS, LEASES
+from pipeline.tables import FLEETS, LEASES
 from pipeline.writes import LeaseLostError
 
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from pipeline import processes, sqlite
 from pipeline.pace import Seen
-from pipeline.statedb import FLEETS, LEASES, RUNS
+from pipeline.tables import FLEETS, LEASES, RUNS
 from pipeline.writes import Fence
 
 TTL_SECONDS = 15.0

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import hours, partitions, people, records
+from pipeline import hours, marked, partitions, people, records
 from pipeline.feed import Batch
 from pipeline.folder import RunFolder
 from pipeline.hours import Opening
@@ -342,7 +342,7 @@ def _held(source: int, row: int, bar: Bar) -> Held:
 
 
 def barred(
-    state: sa.Engine, listed: records.DoNotCall | None, numbers: npt.NDArray[np.int64], operation: Operation
+    state: sa.Engine, listed: marked.DoNotCall | None, numbers: npt.NDArray[np.int64], operation: Operation
 ) -> people.Barred:
     """Who must not be contacted by an operation. Whoever was forgotten may be looked up, and that is all.
 
@@ -350,7 +350,7 @@ def barred(
     """
     if operation.effect is Effect.READ:
         return people.Barred(numbers)
-    return people.Barred(numbers, people.Marks(*records.marks(state)), None if operation.frees_people else listed)
+    return people.Barred(numbers, people.Marks(*marked.marks(state)), None if operation.frees_people else listed)
 
 
 def _delivered_by(rows: _Rows) -> Counter[str]:

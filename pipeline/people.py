@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from pipeline import hours
 from pipeline.hours import CallingHours, Opening
 from pipeline.mapping import VENDOR, MappingFile, Policy, heeds_hours
+from pipeline.marked import DoNotCall
 from pipeline.model import OUTSIDE_HOURS, SUPPRESSED, Bar, Payload, Place, Status, UserError
-from pipeline.records import DoNotCall
 from pipeline.retries import Duplicates
 from pipeline.statedb import hashed
 from schemas.spec import Operation

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from pipeline import folder, leases, lock, records, statedb
 from pipeline.folder import RunFolder
 from pipeline.model import FORGOTTEN, Status, UserError
-from pipeline.statedb import FLEETS, HELD, LEASES, REQUESTS, RUNS, SENDS
+from pipeline.tables import FLEETS, HELD, LEASES, REQUESTS, RUNS, SENDS
 
 ROWS_AT_ONCE = 20_000  # removed in one transaction: a run that sends to another account waits no longer than that
 FREE_SHARE = 0.25  # of the database's pages: from here on it is worth writing the rest anew

@@ -21,6 +21,7 @@ from pipeline import (
     cluster,
     ending,
     following,
+    marked,
     outgoing,
     people,
     records,
@@ -38,9 +39,9 @@ from pipeline.ending import Ending, Reported
 from pipeline.fleet import ClusterCrew, Fleet
 from pipeline.folder import RunFolder
 from pipeline.job import Job, StepEnd, Summary, World
+from pipeline.marked import DoNotCall
 from pipeline.model import JournalError, Status
 from pipeline.outgoing import Choice, Outgoing, Portion
-from pipeline.records import DoNotCall
 from pipeline.sending import Access, Sent
 from pipeline.signals import Signals
 from pipeline.suppress import Suppressed
@@ -86,7 +87,7 @@ def opened(job: Job, world: World) -> Iterator[Line]:
         with (
             signals.listening() as heard,
             cluster.opened(job) as workers,
-            records.do_not_call(state, job.scope) as listed,
+            marked.do_not_call(state, job.scope) as listed,
         ):
             yield Line(job, world, heard, state, access, listed, started, workers)
     except (sa.exc.DBAPIError, statedb.driver_error(state)) as error:  # a disk that is full, a server that is gone

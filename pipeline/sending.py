@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import httpx
 
-from pipeline import doubt, journal, people, records, retries, settings
+from pipeline import doubt, journal, marked, people, records, retries, settings
 from pipeline.composed import Steps
 from pipeline.delivery import Endpoint, micros
 from pipeline.delivery import World as SendingWorld
@@ -104,7 +104,7 @@ def marking(rows: Outgoing) -> Marking | None:
     operation = rows.job.operation
     if not (operation.protects_people or operation.frees_people):
         return None
-    return Marking(records.marks_key(rows.state), forbids=operation.protects_people)
+    return Marking(marked.marks_key(rows.state), forbids=operation.protects_people)
 
 
 class _Passes:

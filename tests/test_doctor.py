@@ -23,7 +23,7 @@ from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import doctor, lock, settings, statedb
+from pipeline import doctor, lock, settings, statedb, tables
 from pipeline.doctor.visit import PATIENCE_SECONDS, patience_seconds
 from schemas.dialedin import INSERT_LEAD
 
@@ -114,7 +114,7 @@ def test_nothing_is_left_on_this_machine(leads: Leads, account: Account, home: P
     assert list((home / "runs").iterdir()) == []
     state = statedb.engine(f"sqlite:///{home / 'state.db'}")
     with state.connect() as connection:
-        for table in (statedb.SENDS, statedb.HELD):
+        for table in (tables.SENDS, tables.HELD):
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() == 0
 
 
@@ -557,7 +557,7 @@ def test_rows_in_doubt_are_counted_by_account(leads: Leads, account: Account, ho
         {**sent(account, "theirs", 7, status="unknown"), "account": "another"},
     ]
     with statedb.engine(f"sqlite:///{home / 'state.db'}").begin() as connection:
-        connection.execute(sa.insert(statedb.SENDS), rows)
+        connection.execute(sa.insert(tables.SENDS), rows)
     found = examined(leads("doctor", "--json", env=account.env))
     assert (found.code, found.level("doubt")) == (0, "warn")
     assert "in doubt: 1; under way, or left so by a run that died: 1" in found["doubt"]["message"]

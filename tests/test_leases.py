@@ -16,7 +16,7 @@ from conftest import BOTH, phone, run_on_clock, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import granting, holding, leases, partitions, processes, statedb
+from pipeline import granting, holding, leases, partitions, processes, statedb, tables
 from pipeline.granting import grant, open_fleet
 from pipeline.journal import Scope, open_journal
 from pipeline.leases import Lease, Passing, clear
@@ -109,7 +109,7 @@ def test_nothing_is_written_under_a_lease_that_was_revoked(state: sa.Engine, lea
     with pytest.raises(LeaseLostError):
         begun(state, lease, 2)
     with state.connect() as connection:
-        assert connection.execute(sa.select(statedb.SENDS.c.row)).scalars().all() == [1]
+        assert connection.execute(sa.select(tables.SENDS.c.row)).scalars().all() == [1]
 
 
 @BOTH
@@ -193,7 +193,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 def held_by(state: sa.Engine, lease: Lease, holder: str) -> None:
     with state.begin() as connection:
-        connection.execute(sa.update(statedb.LEASES).values(holder=holder))
+        connection.execute(sa.update(tables.LEASES).values(holder=holder))
 
 
 def holder_of(process: subprocess.Popen[bytes]) -> str:
@@ -258,7 +258,7 @@ def test_workers_share_one_line(state: sa.Engine, lease: Lease) -> None:
         pairs = [pair for _ in range(10) for worker in (one, two) for pair in worker.moments(line, 5).pairs]
     assert len(pairs) == 100
     with state.connect() as connection:
-        free_at = connection.execute(sa.select(statedb.FLEETS.c.free_at)).scalar_one()
+        free_at = connection.execute(sa.select(tables.FLEETS.c.free_at)).scalar_one()
     assert free_at > 0
 
 
@@ -322,9 +322,9 @@ def test_rows_of_one_identifier_or_else_of_one_phone_are_in_one_partition(rows: 
 def test_a_database_without_leases_is_read_and_gets_them_when_something_is_sent(state: sa.Engine) -> None:
     """It was made before several workers could send."""
     with state.begin() as connection:
-        for table in (statedb.FLEETS, statedb.LEASES):
+        for table in (tables.FLEETS, tables.LEASES):
             table.drop(connection)
     url = state.url.render_as_string()
     with statedb.reading(url).connect() as connection:
-        assert not sa.inspect(connection).has_table(statedb.LEASES.name)
+        assert not sa.inspect(connection).has_table(tables.LEASES.name)
     open_fleet(statedb.engine(url), RUN, ACCOUNT)

@@ -25,7 +25,7 @@ from conftest import Account, Leads, RawVendor, Result, in_state, phone, state_n
 from killing import LOAD, TOUCHY, Books, Deal, Desk, Way, finish, violations, write_list
 from postgresql import PASSWORD, Server
 
-from pipeline import lock, records, statedb, writer
+from pipeline import lock, records, statedb, tables, writer
 from pipeline.delivery import utc_now
 from pipeline.model import UserError
 from pipeline.sandbox.profiles import profile_named
@@ -462,7 +462,7 @@ def test_what_is_old_is_removed_and_its_space_given_back(state: sa.Engine) -> No
         own.commit([begin(row, "") for row in range(5000)])
     size = statedb.size_bytes(state)
     with state.begin() as connection:
-        connection.execute(sa.delete(statedb.SENDS))
+        connection.execute(sa.delete(tables.SENDS))
     wait_until(lambda: statedb.free_share(state) > 0.9)
     statedb.compact(state)
     assert statedb.size_bytes(state) < size / 4
@@ -472,6 +472,6 @@ def test_tables_that_others_use_are_not_written_anew(state: sa.Engine, server: S
     """They are waited for, as long as for any lock."""
     impatient = statedb.engine(f"{database}?options=-c%20lock_timeout%3D50ms")
     with state.begin() as other:
-        other.execute(sa.select(statedb.SENDS.c.row))
+        other.execute(sa.select(tables.SENDS.c.row))
         with pytest.raises(statedb.BusyError, match="another process uses it"):
             statedb.compact(impatient)

@@ -16,7 +16,7 @@ from conftest import BOTH, Account, Leads, Result, by_day, in_state, phone, stat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import folder, journal, lock, prune, records, statedb
+from pipeline import folder, journal, lock, prune, records, statedb, tables
 from pipeline.delivery import micros
 from pipeline.folder import RunFolder
 
@@ -53,8 +53,8 @@ def aged(result: Result, days: float) -> Result:
     told = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(told | {"started_at": began.isoformat()}))
     with state_now().begin() as connection:
-        this = statedb.RUNS.c.run_id == result.json["run_id"]
-        connection.execute(statedb.RUNS.update().values(began_at=micros(began)).where(this))
+        this = tables.RUNS.c.run_id == result.json["run_id"]
+        connection.execute(tables.RUNS.update().values(began_at=micros(began)).where(this))
     return result
 
 
@@ -273,7 +273,7 @@ def begun(state: Any, run_id: str, account: str, days: float, rows: int) -> None
     with state.begin() as connection:
         if rows:
             values = [of_run | claim | settled | {"row": row} for row in range(rows)]
-            connection.execute(statedb.SENDS.insert(), values)
+            connection.execute(tables.SENDS.insert(), values)
 
 
 @pytest.mark.parametrize("rows", [prune.ROWS_AT_ONCE, prune.ROWS_AT_ONCE + 1])
@@ -325,7 +325,7 @@ class Made:
         if self.in_doubt:
             with state.begin() as connection:
                 connection.execute(
-                    statedb.SENDS.update().values(status="unknown").where(statedb.SENDS.c.run_id == run_id)
+                    tables.SENDS.update().values(status="unknown").where(tables.SENDS.c.run_id == run_id)
                 )
         if self.has_folder:
             (runs / run_id).mkdir(parents=True)

@@ -38,7 +38,7 @@ from scripted import (
     Vendor,
 )
 
-from pipeline import mapping, records, run, screen, statedb
+from pipeline import mapping, marked, run, screen, statedb, tables
 from pipeline.files import GivenFile
 from pipeline.job import Job, Summary, World
 from pipeline.people import Consent
@@ -277,9 +277,9 @@ class Account:
         if self.story.forbidden is None or request != self.story.forbidden[0]:
             return
         state = statedb.engine(f"sqlite:///{self.state}")
-        mark = statedb.hashed(self.story.forbidden[1], records.marks_key(state))
+        mark = statedb.hashed(self.story.forbidden[1], marked.marks_key(state))
         with state.begin() as connection:
-            connection.execute(sa.insert(statedb.DO_NOT_CALL).values(account=self._job().scope, hash=mark, at=0))
+            connection.execute(sa.insert(tables.DO_NOT_CALL).values(account=self._job().scope, hash=mark, at=0))
 
     @property
     def state(self) -> Path:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pipeline import folder, lock, statedb
 from pipeline.doctor.visit import Finding, Visit, bad, ok, warn
 from pipeline.model import Status, UserError
-from pipeline.statedb import HELD, SENDS
+from pipeline.tables import HELD, SENDS
 
 LITTLE_BYTES, TOO_LITTLE_BYTES = 10**9, 10**8  # of free space
 
