@@ -218,9 +218,9 @@ class _Turn:
             self._client = beat, leases.clock()
         return leases.clock() - self._client[1] > leases.TTL_SECONDS
 
-    async def moments(self, line: Line, most: int) -> Moments:
-        """When the next calls may leave."""
-        return await self._in_thread(self._held.moments, line, most)
+    async def moments(self, line: Line, most: int, in_seconds: float) -> Moments:
+        """When the next calls may leave, the first of them in so many seconds."""
+        return await self._in_thread(self._held.moments, line, most, in_seconds)
 
     async def _in_thread(self, work: Callable[..., _T], *given: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *given))
@@ -230,7 +230,9 @@ class _Turn:
 
 
 _CLIENT_IS_GONE = signal.SIGTERM  # as if it had been asked to end: rows under way may end
-_WAKING_SECONDS = 0.02  # a moment is not missed, however long it took to be told of it, if it is used so soon
+# A call has left so soon after its time has come. Where the state database takes longer than the line's grace to tell
+# the time, no moment would be known well enough: one that is used so soon is not missed, and the burst is so much more.
+_WAKING_SECONDS = 0.02
 
 
 class _Paced:
@@ -241,6 +243,7 @@ class _Paced:
         self._next = asyncio.Lock()
         self._waiting = 0
         self._moments: deque[tuple[float, float]] = deque()
+        self._asking_seconds = 0.0  # the last time
 
     def has_capacity(self) -> bool:
         """Never known before it is asked for."""
@@ -259,7 +262,9 @@ class _Paced:
     async def _reached(self) -> bool:
         """Waits for the next moment; False where it was missed."""
         if not self._moments:
-            self._moments.extend((await self._turn.moments(self._line, self._waiting)).pairs)
+            asked_at, ready = leases.clock(), self._asking_seconds + _WAKING_SECONDS
+            self._moments.extend((await self._turn.moments(self._line, self._waiting, ready)).pairs)
+            self._asking_seconds = leases.clock() - asked_at
         begins, ends = self._moments.popleft()
         while (early := begins - leases.clock()) > 0:  # noqa: ASYNC110 a loop may wake its tasks a little early
             await asyncio.sleep(early)
@@ -267,8 +272,21 @@ class _Paced:
 
 
 def claimed(state: sa.Engine, account: str, run_id: str, payload: Payload) -> Claim:
-    """Whose row is under way with a payload's phone or identifier."""
+    """Whose row is under way with a payload's phone or identifier.
+
+    Raises RuntimeError where the payload's own row has begun or ended already: it would wait for ever.
+    """
+    own = records.own(state, run_id, payload.source, (payload.row, payload.row)).get(payload.row)
+    if not _may_begin(payload, own):
+        raise RuntimeError(f"row {payload.row} of source {payload.source} of run {run_id} is in the journal already")
     holders = records.holders(state, account, payload.phone, payload.identifier)
     if not holders:
         return Claim.NOBODYS
     return Claim.OURS if holders == {run_id} else Claim.OTHERS
+
+
+def _may_begin(payload: Payload, own: records.Own | None) -> bool:
+    """Whether nothing but a claim keeps a row from being begun, where the journal has `own` of it."""
+    if own is None or own.was_held:
+        return payload.prior is None
+    return payload.prior is not None and own.status in (Status.UNKNOWN, Status.NOT_ATTEMPTED)

@@ -77,8 +77,11 @@ class Worker:
             told = sa.update(FLEETS).where(fleet, FLEETS.c.halt.is_(None))
             self._connection.execute(told.values(halt=json.dumps(asdict(why))))
 
-    def moments(self, line: Line, most: int) -> Moments:
-        """The next moments at which calls may leave under the run's rate: as many as are wanted, but few at once."""
+    def moments(self, line: Line, most: int, in_seconds: float) -> Moments:
+        """The next moments at which calls may leave under the run's rate: as many as are wanted, but few at once.
+
+        `in_seconds` is how long it will take until the first can leave: none is given that is missed by then.
+        """
         count = min(most, line.at_once)
         fleet = FLEETS.c.run_id == self.lease.run_id
         with self._begun():
@@ -87,7 +90,7 @@ class Worker:
             asked_at = clock()
             now = self._now()
             told_at = clock()
-            first = line.next(free_at, now)
+            first = line.next(free_at, now + in_seconds)
             self._connection.execute(sa.update(FLEETS).where(fleet).values(free_at=first + count / line.rate))
         spaced = [first - now + place / line.rate for place in range(count)]
         return Moments([(told_at + at, asked_at + at + line.grace) for at in spaced])

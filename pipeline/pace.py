@@ -126,13 +126,13 @@ class Line:
         """How many moments are given to one worker at once, so that the others' turn comes soon."""
         return math.ceil(self.rate * TURN_SECONDS)
 
-    def next(self, free_at: float, now: float) -> float:
-        """The next free moment, where the line was left at `free_at`.
+    def next(self, free_at: float, ready_at: float) -> float:
+        """The next free moment, where the line was left at `free_at`, for a call that can't leave before `ready_at`.
 
         Each of the sharers may have taken some ahead; a moment that is farther away is a clock's that was set back.
         """
-        farthest = now + FARTHEST_SECONDS + 2 * self.sharers * self.at_once / self.rate
-        return now if free_at > farthest else max(free_at, now - self.grace)
+        farthest = ready_at + FARTHEST_SECONDS + 2 * self.sharers * self.at_once / self.rate
+        return ready_at if free_at > farthest else max(free_at, ready_at - self.grace)
 
 
 def backoff_seconds(attempt: int, asked_seconds: float | None, rng: random.Random) -> float:

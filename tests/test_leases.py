@@ -17,12 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import granting, holding, leases, partitions, processes, statedb, tables
+from pipeline.crew import claimed
 from pipeline.granting import grant, open_fleet
 from pipeline.journal import Scope, open_journal
 from pipeline.leases import Lease, Passing, clear
-from pipeline.model import Payload, Status
+from pipeline.model import Judgement, Outcome, Payload, Prior, Status
 from pipeline.pace import ErrorLimit, Halt, Line, Seen, Watch
+from pipeline.push import Claim
 from pipeline.writes import LeaseLostError
+from schemas.spec import Verdict
 
 RUN = "20300101T000000Z-list-00000001"
 ACCOUNT = "sandbox@http://127.0.0.1/"
@@ -255,7 +258,7 @@ def test_workers_share_one_line(state: sa.Engine, lease: Lease) -> None:
     """No moment is given twice, and none is left out."""
     line = Line.of(1000.0, 2)
     with holding.working(state, lease) as one, holding.working(state, grant(state, RUN, 1, 4)) as two:
-        pairs = [pair for _ in range(10) for worker in (one, two) for pair in worker.moments(line, 5).pairs]
+        pairs = [pair for _ in range(10) for worker in (one, two) for pair in worker.moments(line, 5, 0.0).pairs]
     assert len(pairs) == 100
     with state.connect() as connection:
         free_at = connection.execute(sa.select(tables.FLEETS.c.free_at)).scalar_one()
@@ -293,7 +296,49 @@ def test_no_more_calls_leave_than_the_rate_and_its_burst(
 
 def test_a_clock_that_was_set_back_stops_nobody() -> None:
     line = Line.of(10.0, 2)
-    assert line.next(free_at=5000.0, now=100.0) == 100.0
+    assert line.next(free_at=5000.0, ready_at=100.0) == 100.0
+
+
+@given(rate=st.floats(0.01, 2000), free_at=st.floats(0, 200), ready_at=st.floats(100, 110))
+def test_no_moment_is_given_that_is_missed_before_it_can_be_used(rate: float, free_at: float, ready_at: float) -> None:
+    """After a pause the line begins as far back as its grace, but by when the call can leave."""
+    line = Line.of(rate, 2)
+    assert line.next(free_at, ready_at) + line.grace >= ready_at - 1e-9
+
+
+@BOTH
+def test_whoever_takes_long_to_ask_gets_moments_that_are_as_far_ahead(state: sa.Engine, lease: Lease) -> None:
+    """Else a slow database would have every moment missed, and no call would ever leave."""
+    with holding.working(state, lease) as worker:
+        asked_at = leases.clock()
+        ((_, ends),) = worker.moments(Line.of(50.0, 2), 1, 5.0).pairs
+    assert ends >= asked_at + 5.0
+
+
+# --- Claims ---
+
+
+@pytest.mark.parametrize(("is_settled", "prior"), [(False, None), (True, None), (True, Prior(1, True, True, "", ""))])
+def test_a_row_that_is_in_the_journal_already_waits_for_nobody(
+    state: sa.Engine, lease: Lease, is_settled: bool, prior: Prior | None
+) -> None:
+    """It can't begin though nobody else has its phone: to look again and again would never end."""
+    one = row(1)
+
+    async def write() -> None:
+        with open_journal(state, SCOPE, fence=lease) as written:
+            await written.begin(one, 0)
+            if is_settled:
+                ok = Judgement(Verdict.ACCEPTED, "ok", "")
+                await written.settle(one, Outcome(Status.ACCEPTED, "ok", ok, 1, None), 0)
+
+    assert claimed(state, ACCOUNT, RUN, one) is Claim.NOBODYS
+    run_on_clock(write())
+    with pytest.raises(RuntimeError, match="already"):
+        claimed(state, ACCOUNT, RUN, replace(one, prior=prior))
+    assert claimed(state, ACCOUNT, RUN, replace(row(2), phone=one.phone)) is (
+        Claim.NOBODYS if is_settled else Claim.OURS
+    )
 
 
 # --- Partitions ---
