@@ -138,6 +138,8 @@ class _Turn:
         self._client = (-1, 0.0)  # its last beat, and when that was new
         self._signal: int | None = None
         self._told_halt = False
+        self._told_refused = 0  # of `Watch.refused`, what the others can know
+        self._renewal = asyncio.Event()  # the next one has ended
         self._access = Access(credentials, outside.transport(rows.job.settings.concurrency, self._may_leave))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
 
@@ -163,7 +165,7 @@ class _Turn:
 
     def _push(self, written: journal.Journal, heard: Heard) -> Push:
         rows, rate = self._rows, self._rows.job.settings.rate
-        limiter = _Paced(self, Line.of(rate, rows.portion.partitions)) if rate else None
+        limiter = _Paced(self, Line.of(rate, rows.portion.partitions)) if rate else _Unpaced(self)
         claim = partial(claimed, rows.state, rows.job.scope, rows.run.run_id)
         shared = Shared(limiter, heard.concurrency, self._may_leave, claim)
         world = SendingWorld(self._outside.now, self._outside.rng, self._count)
@@ -187,14 +189,14 @@ class _Turn:
         """Renews the lease, and does what its run's client and the other workers ask for."""
         while True:
             heard = await self._renewed()
+            if heard.is_stopped or self._watch.halt is not None:  # at once: whoever waits to hear would go on
+                push.stop()
             push.grow(heard.concurrency)
             await self._tell_halt()
             number = heard.signal or (_CLIENT_IS_GONE if self._client_is_gone(heard.beat) else None)
             if number is not None and self._signal is None:
                 self._signal = number
                 push.interrupt(number)
-            elif heard.is_stopped:
-                push.stop()
             await asyncio.sleep(leases.RENEW_SECONDS)
 
     async def _tell_halt(self) -> None:
@@ -204,11 +206,23 @@ class _Turn:
             self._told_halt = True
 
     async def _renewed(self) -> Heard:
-        asked_at = leases.clock()
+        asked_at, refused = leases.clock(), self._watch.refused
         heard = await self._in_thread(self._held.renew, self._watch.seen, Counter(self._settled))
         self._good_until = asked_at + leases.TTL_SECONDS
         self._watch.hear(heard.others)
+        self._told_refused, ended, self._renewal = refused, self._renewal, asyncio.Event()
+        ended.set()
         return heard
+
+    @property
+    def must_tell(self) -> bool:
+        """Whether the vendor has refused something here since the others were told: they may know of more."""
+        return self._watch.refused > self._told_refused
+
+    async def told(self) -> None:
+        """Returns once the others are told, and heard, of whatever the vendor has refused."""
+        while self.must_tell:
+            await self._renewal.wait()
 
     def _may_leave(self) -> bool:
         return leases.clock() < self._good_until
@@ -235,8 +249,26 @@ _CLIENT_IS_GONE = signal.SIGTERM  # as if it had been asked to end: rows under w
 _WAKING_SECONDS = 0.02
 
 
+class _Unpaced:
+    """Where there is no rate: after a refusal no call leaves before the others are heard."""
+
+    def __init__(self, turn: _Turn) -> None:
+        self._turn = turn
+
+    def has_capacity(self) -> bool:
+        """Whether there is nothing to be told."""
+        return not self._turn.must_tell
+
+    async def acquire(self) -> None:
+        """Waits until the others are heard."""
+        await self._turn.told()
+
+
 class _Paced:
-    """The limiter of a rate that several workers share: calls leave in order, each at its moment."""
+    """The limiter of a rate that several workers share: calls leave in order, each at its moment.
+
+    After a refusal none leaves before the others are heard.
+    """
 
     def __init__(self, turn: _Turn, line: Line) -> None:
         self._turn, self._line = turn, line
@@ -261,6 +293,7 @@ class _Paced:
 
     async def _reached(self) -> bool:
         """Waits for the next moment; False where it was missed."""
+        await self._turn.told()
         if not self._moments:
             asked_at, ready = leases.clock(), self._asking_seconds + _WAKING_SECONDS
             self._moments.extend((await self._turn.moments(self._line, self._waiting, ready)).pairs)
@@ -268,7 +301,7 @@ class _Paced:
         begins, ends = self._moments.popleft()
         while (early := begins - leases.clock()) > 0:  # noqa: ASYNC110 a loop may wake its tasks a little early
             await asyncio.sleep(early)
-        return leases.clock() < max(ends, begins + _WAKING_SECONDS)
+        return leases.clock() < max(ends, begins + _WAKING_SECONDS) and not self._turn.must_tell
 
 
 def claimed(state: sa.Engine, account: str, run_id: str, payload: Payload) -> Claim:

@@ -134,9 +134,9 @@ class Fleet:
         self._show()
         if self._failure is not None:
             raise self._failure
-        others = sum((one.seen for one in granting.granted(self._state, self._run_id)), Seen())
+        seen = sum((one.seen for one in granting.granted(self._state, self._run_id)), Seen())
         _, first = granting.stopped(self._state, self._run_id)
-        return Pushed(Watch.merged(self._watches, others, first).end, self._signal)
+        return Pushed(Watch.merged(self._watches, seen, first).end, self._signal)
 
     # --- Dividing ---
 

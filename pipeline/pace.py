@@ -182,16 +182,20 @@ class Seen:
     verdicts: int = 0
     errors: int = 0
     unknown: int = 0
-    connected: bool = False  # the vendor has taken a connection
-    admitted: bool = False  # it has judged a lead, so it knows us
+    judged: int = 0  # leads of which the vendor said something: it knows us
+    credentials: int = 0  # rows whose credentials it refused
+    refusals: int = 0  # connections that it did not take
+    connected: bool = False  # it has taken one
 
     def __add__(self, other: Seen) -> Seen:
         return Seen(
             self.verdicts + other.verdicts,
             self.errors + other.errors,
             self.unknown + other.unknown,
+            self.judged + other.judged,
+            self.credentials + other.credentials,
+            self.refusals + other.refusals,
             self.connected or other.connected,
-            self.admitted or other.admitted,
         )
 
 
@@ -210,15 +214,25 @@ class Watch:
     _errors_in_a_row: int = 0
     _errors_of_all_in_a_row: int = 0  # as far as is known here
     _unknown: int = 0
-    _connected: bool = False
+    _judged: int = 0
+    _credentials: int = 0
+    _credentials_of_all_in_a_row: int = 0  # since the last verdict on a lead, as far as is known here
     _refusals: int = 0
-    _credentials: int = 0  # refusals since the last verdict on a lead
-    _admitted: bool = False  # the vendor judged a lead, so it knows us
+    _connected: bool = False
 
     @property
     def doubts_credentials(self) -> bool:
         """One row's credentials were refused: nothing new goes until a second verdict confirms or denies it."""
-        return self._credentials == 1
+        return self._credentials_of_all_in_a_row == 1
+
+    @property
+    def refused(self) -> int:
+        """How often the vendor would not have us here: by our credentials, or by no connection while it took none."""
+        return self._credentials + (0 if self._was_reached else self._refusals)
+
+    @property
+    def _was_reached(self) -> bool:
+        return self._connected or self.others.connected
 
     @property
     def end(self) -> Halt | None:
@@ -226,39 +240,47 @@ class Watch:
 
         Where the vendor judged no lead at all, the cause of that says more than that errors were too many.
         """
-        if self.halt == _UNREACHABLE and self._connected:  # a call that was under way has had its reply since
+        seen = self.seen + self.others
+        if self.halt == _UNREACHABLE and seen.connected:  # a call that was under way has had its reply since
             return Halt("unreachable", "the vendor took no more connections", 3)
-        if self._admitted or (self.halt and self.halt.code != _TOO_MANY_ERRORS):
+        if seen.judged or (self.halt and self.halt.code != _TOO_MANY_ERRORS):
             return self.halt
-        if self._credentials:
+        if seen.credentials:
             return _CREDENTIALS
-        return _UNREACHABLE if self._refusals and not self._connected else self.halt
+        return _UNREACHABLE if seen.refusals and not seen.connected else self.halt
 
     @property
     def seen(self) -> Seen:
         """What was seen here."""
-        return Seen(self._verdicts, self._errors, self._unknown, self._connected, self._admitted)
+        return Seen(
+            self._verdicts,
+            self._errors,
+            self._unknown,
+            self._judged,
+            self._credentials,
+            self._refusals,
+            self._connected,
+        )
 
     @classmethod
-    def merged(cls, watches: Sequence[Watch], others: Seen, first: Halt | None) -> Watch:
-        """One watch for what several have seen, and `others` besides, where `first` was the first halt.
+    def merged(cls, watches: Sequence[Watch], seen: Seen, first: Halt | None) -> Watch:
+        """One watch for several, which have `seen` so much together, where `first` was the first halt.
 
         Refused credentials say more than what came first.
         """
-        whole = cls(ErrorLimit(None, 1.0), others=others)
         halts = [watch.halt for watch in watches if watch.halt is not None]
-        whole.halt = _CREDENTIALS if _CREDENTIALS in halts else first or next(iter(halts), None)
-        whole._connected = others.connected or any(watch._connected for watch in watches)
-        whole._admitted = others.admitted or any(watch._admitted for watch in watches)
-        whole._credentials = sum(watch._credentials for watch in watches)
-        whole._refusals = sum(watch._refusals for watch in watches)
-        return whole
+        halt = _CREDENTIALS if _CREDENTIALS in halts else first or next(iter(halts), None)
+        return cls(ErrorLimit(None, 1.0), halt, others=seen)
 
     def hear(self, others: Seen) -> None:
         """Takes in what the others have seen by now: a success of theirs ends a row of the run's errors, too."""
         verdicts, errors = others.verdicts - self.others.verdicts, others.errors - self.others.errors
         self._errors_of_all_in_a_row = self._errors_of_all_in_a_row + errors if errors == verdicts else 0
+        refused = others.credentials - self.others.credentials
+        is_known = others.judged > self.others.judged
+        self._credentials_of_all_in_a_row = 0 if is_known else self._credentials_of_all_in_a_row + refused
         self.others = others
+        self._check_refusals()
 
     def saw_attempt(self, verdict: Verdict, http_status: int | None) -> None:
         """Counts one request, before it is known whether it will be tried again."""
@@ -266,24 +288,27 @@ class Watch:
             self._connected = True
             return
         self._refusals += 1
-        if not (self._connected or self.others.connected) and self._refusals >= REFUSALS_WITHOUT_CONNECTION:
-            self._stop(_UNREACHABLE)
+        self._check_refusals()
 
     def saw_row(self, status: Status, code: str) -> None:
         """Counts one row's outcome."""
         if code == "credentials":
-            self._saw_credentials()
+            self._credentials += 1
+            self._credentials_of_all_in_a_row += 1
+            self._check_refusals()
         elif status in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED):
-            self._credentials, self._admitted = 0, True
+            self._judged += 1
+            self._credentials_of_all_in_a_row = 0
         if status is Status.UNKNOWN:
             self._saw_unknown()
         elif status in (Status.ACCEPTED, Status.DUPLICATE, Status.REJECTED, Status.FAILED):
             self._saw_verdict(error=status in (Status.REJECTED, Status.FAILED))
 
-    def _saw_credentials(self) -> None:
-        self._credentials += 1
-        if self._credentials >= 2:
+    def _check_refusals(self) -> None:
+        if self._credentials_of_all_in_a_row >= 2:
             self._stop(_CREDENTIALS)
+        if not self._was_reached and self._refusals + self.others.refusals >= REFUSALS_WITHOUT_CONNECTION:
+            self._stop(_UNREACHABLE)
 
     def _saw_unknown(self) -> None:
         self._unknown += 1

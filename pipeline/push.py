@@ -96,7 +96,7 @@ class Shared:
     `may_leave` is asked right before each request. `concurrency` is its share to begin with.
     """
 
-    limiter: Limiter | None
+    limiter: Limiter
     concurrency: int
     may_leave: Callable[[], bool]
     claim: Callable[[Payload], Claim]  # asks the state database

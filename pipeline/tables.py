@@ -137,8 +137,10 @@ LEASES = sa.Table(
     sa.Column("verdicts", sa.BigInteger, nullable=False),
     sa.Column("errors", sa.BigInteger, nullable=False),
     sa.Column("unknown", sa.BigInteger, nullable=False),
+    sa.Column("judged", sa.BigInteger, nullable=False),
+    sa.Column("credentials", sa.BigInteger, nullable=False),
+    sa.Column("refusals", sa.BigInteger, nullable=False),
     sa.Column("connected", sa.Boolean, nullable=False),
-    sa.Column("admitted", sa.Boolean, nullable=False),
     sa.Column("is_revoked", sa.Boolean, nullable=False),  # nothing more may be written under it
     sa.Column("has_ended", sa.Boolean, nullable=False),  # nothing more leaves under it
 )

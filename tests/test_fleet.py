@@ -188,21 +188,26 @@ def test_errors_are_counted_over_all_workers(
     assert "(--max-errors)" in ended.json["halted"]
 
 
+@pytest.mark.parametrize(("rate", "most"), [("0", 8), ("20", 2 + WORKERS)])
 def test_refused_credentials_halt_all_workers(
-    leads: Leads, home: Path, raw_vendor: Callable[..., RawVendor], scheduler: str
+    leads: Leads, home: Path, raw_vendor: Callable[..., RawVendor], scheduler: str, rate: str, most: int
 ) -> None:
+    """Two of all together are enough, besides what is under way: a worker that is refused hears the others first."""
     server = raw_vendor(lambda _: http_reply("unauthorized", "401 Unauthorized"))
-    ended = leads(*list_of(home, 100), "--scheduler", scheduler, env=server.env)
+    ended = leads(*list_of(home, 100), "--scheduler", scheduler, "--rate", rate, env=server.env)
     assert ended.code == 77
-    assert len(server.forms) <= 8
+    assert len(server.forms) <= most
 
 
+@pytest.mark.parametrize("rate", ["0", "100"])
 def test_a_vendor_that_no_worker_can_reach_halts_all(
-    leads: Leads, home: Path, account: Account, closed_port: int, scheduler: str
+    leads: Leads, home: Path, account: Account, closed_port: int, scheduler: str, rate: str
 ) -> None:
+    """Twenty refused connections are enough, besides what is under way by then."""
     env = account.env | {"DIALEDIN_BASE_URL": f"http://127.0.0.1:{closed_port}/"}
-    ended = leads(*list_of(home, 100), "--attempts", "1", "--scheduler", scheduler, env=env)
+    ended = leads(*list_of(home, 100), "--attempts", "1", "--rate", rate, "--scheduler", scheduler, env=env)
     assert ended.code == 75
+    assert 20 <= ended.json["counts"]["failed"] <= 20 + 2 * 8
     assert ended.json["counts"].keys() == {"failed", "not_attempted"}
 
 

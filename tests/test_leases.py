@@ -183,6 +183,38 @@ def test_a_success_of_any_worker_ends_a_row_of_errors(own: int) -> None:
     assert watch.halt is None
 
 
+def test_credentials_that_two_workers_were_refused_halt_each() -> None:
+    watch = Watch(ErrorLimit(None, 0.2))
+    watch.saw_row(Status.FAILED, "credentials")
+    assert watch.doubts_credentials
+    watch.hear(Seen(verdicts=1, errors=1, credentials=1))
+    assert watch.halt is not None
+    assert watch.halt.code == "credentials"
+
+
+def test_a_lead_that_any_worker_had_judged_ends_the_doubt_of_credentials() -> None:
+    """As in one process, where two refusals halt only if nothing was judged in between."""
+    watch = Watch(ErrorLimit(None, 0.2))
+    watch.hear(Seen(verdicts=1, errors=1, credentials=1))
+    assert watch.doubts_credentials
+    watch.hear(Seen(verdicts=2, errors=1, credentials=1, judged=1))
+    watch.saw_row(Status.FAILED, "credentials")
+    assert watch.doubts_credentials
+    assert watch.halt is None
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_refused_connections_are_counted_over_all_workers(connected: bool) -> None:
+    """But where any of them was ever connected, they say nothing of the whole run."""
+    watch = Watch(ErrorLimit(None, 0.2))
+    watch.saw_attempt(Verdict.NOT_DELIVERED, None)
+    watch.hear(Seen(refusals=18))
+    assert watch.halt is None
+    watch.hear(Seen(refusals=19, connected=connected))
+    assert (watch.halt is None) is connected
+    assert watch.refused == (0 if connected else 1)
+
+
 # --- Over ---
 
 
