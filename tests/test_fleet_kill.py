@@ -15,7 +15,7 @@ from killing import FLAKY, LOAD, TOUCHY, Command, Deal, Desk, Way, finish, holde
 
 from pipeline.delivery import utc_now
 
-SHARED = (*LOAD, "--workers", "2", "--rate", "25")  # four seconds and more, once they send
+SHARED = (*LOAD, "--workers", "2", "--rate", "35")  # three seconds and more, once they send
 
 
 @pytest.fixture
