@@ -119,12 +119,12 @@ def prepare(
     sources: Sequence[Source],
     *,
     workers: Cluster | None,
-    written: Callable[[int, Path], None] = lambda _number, _part: None,
+    written: Callable[[int, Path, pa.Table | None], None] = lambda _number, _path, _part: None,
 ) -> Repeats:
     """Pass two: every row read, mapped, cleaned, validated and written into a part, by the workers if there are any.
 
-    `written` is told of each part, in order, once it is on disk: of which source it is, and where. Gives which of the
-    valid rows share a phone or identifier, by their places.
+    `written` is told of each part, in order, once it is on disk: of which source it is, where, and what is in it if
+    this process has made it. Gives which of the valid rows share a phone or identifier, by their places.
     """
     counts, advice = Counts(job.mapping.policy), Advice()
     readings = [
@@ -141,7 +141,8 @@ def prepare(
                 advice.add(made.advice)
                 world.progress.reading(made.rows)
                 if made.rows:
-                    written(reading.preparer.number, run.part(reading.preparer.number, made.part))
+                    number = reading.preparer.number
+                    written(number, run.part(number, made.part), made.table)
     _note(run, list(advice.notes()))
     run.remove_spool()
     return counts.seen
