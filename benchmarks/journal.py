@@ -23,21 +23,25 @@ _SAID = Judgement(Verdict.ACCEPTED, "ok", "", 200, "Result: OK")
 _OUTCOME = Outcome(Status.ACCEPTED, "ok", _SAID, 1, 1.0, sent=True)
 
 
-async def write(journal: Journal, rows: Iterator[int]) -> None:
+def payload(row: int) -> Payload:
+    """A row's, which is ready before it is the journal's turn."""
+    key = f"{row:032x}"
+    return Payload(0, row, key, f"{row:010d}", "", key, b"", key * 2)
+
+
+async def write(journal: Journal, rows: Iterator[Payload]) -> None:
     """Begins and settles rows until there are none left; like the push, it goes on while a settlement is written."""
     settled: asyncio.Future[bool] | None = None
-    for row in rows:
-        key = f"{row:032x}"
-        payload = Payload(0, row, key, f"{row:010d}", "", key, b"", key * 2)
-        await journal.begin(payload, row)
-        settled = journal.settle(payload, _OUTCOME, row)
+    for one in rows:
+        await journal.begin(one, one.row)
+        settled = journal.settle(one, _OUTCOME, one.row)
     if settled is not None:
         await settled  # and so all before it
 
 
 async def measured(journal: Journal, count: int) -> float:
     """Microseconds of processor a row."""
-    rows = iter(range(count))
+    rows = iter([payload(row) for row in range(count)])
     started = time.process_time()
     await asyncio.gather(*(write(journal, rows) for _ in range(WORKERS)))
     return (time.process_time() - started) / count * 1e6

@@ -24,6 +24,7 @@ from pipeline.writes import Fence, LeaseLostError, Statement, Write
 
 GROUP_AT_MOST = 500  # operations in one commit
 QUIET_TURNS = 3  # of the event loop, in which nothing was asked for: whoever came in with the others has asked by then
+_TEXT = {status: status.value for status in Status}  # an enum's member takes the driver three times as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,11 @@ class Scope:
     operation: str
 
 
-class _Order(NamedTuple):
-    write: Write
-    done: asyncio.Future[bool] | None
-
-
 class _Group(NamedTuple):
-    orders: Sequence[_Order]
+    """Writes, and who waits for each: None where nobody does."""
+
+    writes: list[Write]
+    waiting: list[asyncio.Future[bool] | None]
     loop: asyncio.AbstractEventLoop
 
 
@@ -71,7 +70,8 @@ class Journal:
     def __init__(self, writer: Writer, scope: Scope, marking: Marking | None = None) -> None:
         self._writer = writer
         self._scope, self._marking = scope, marking
-        self._orders: list[_Order] = []  # not handed over yet
+        self._writes: list[Write] = []  # not handed over yet
+        self._waiting: list[asyncio.Future[bool] | None] = []  # for each of them
         self._loop: asyncio.AbstractEventLoop | None = None  # whose they are; to ask which one runs is a system call
         self._is_due = False  # the thread has a group, or gets one in the loop's next turn
         self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
@@ -88,25 +88,25 @@ class Journal:
         if self._marking is not None and self._marking.forbids and payload.phone:
             mark = statedb.hashed(payload.phone, self._marking.key)
             self._tell(Statement.FORBID, (scope.account, mark, at))
-        place = (scope.run_id, payload.source, payload.row)
         if payload.prior is not None:
+            place = (scope.run_id, payload.source, payload.row)
             return self._submit(Statement.BEGIN_AGAIN, (payload.sha256, at, *place))
-        claim = (payload.row_key, payload.phone, payload.identifier, payload.sha256, at)
-        return self._submit(Statement.BEGIN, (*place, scope.account, scope.operation, *claim))
+        alike = (scope.run_id, payload.source, scope.account, scope.operation)
+        claim = (payload.row_key, payload.phone, payload.identifier, payload.sha256)
+        return self._submit(Statement.BEGIN, (*alike, payload.row, *claim, at))
 
     def settle(self, payload: Payload, outcome: Outcome, at: int) -> asyncio.Future[bool]:
         """Resolves once the row's outcome is durable and its claims are free.
 
         Only where the vendor has taken a number off do-not-call, it is not known as such any more.
         """
-        j = outcome.judgement
-        status = outcome.status.value  # an enum's member takes the driver three times as long as a plain text
-        said = (status, outcome.code, j.message, outcome.attempts, j.http_status, j.reply, j.result, j.lead_id)
-        place = (self._scope.run_id, payload.source, payload.row)
         if self._marking is not None and not self._marking.forbids and outcome.status is Status.ACCEPTED:
             mark = statedb.hashed(payload.phone, self._marking.key)
             self._tell(Statement.FREE, (self._scope.account, mark))
-        return self._submit(Statement.SETTLE, (*said, at, outcome.latency_ms, outcome.sent, outcome.reconciled, *place))
+        j = outcome.judgement
+        said = (_TEXT[outcome.status], outcome.code, j.message, outcome.attempts, j.http_status, j.reply, j.result)
+        alike = (self._scope.run_id, payload.source, *said, j.lead_id, outcome.sent, outcome.reconciled)
+        return self._submit(Statement.SETTLE, (*alike, payload.row, at, outcome.latency_ms))
 
     def restate(self, payload: Payload, said: Restated, at: int) -> asyncio.Future[bool]:
         """Resolves once what reading a settled row back has found is durable."""
@@ -134,21 +134,22 @@ class Journal:
 
     def close(self) -> None:
         """Ends the writing thread after all that was asked for."""
-        self._hand_over(len(self._orders))
+        self._hand_over(len(self._writes))
         self._groups.put(None)
         self._thread.join()
 
     def _submit(self, statement: Statement, values: tuple[object, ...]) -> asyncio.Future[bool]:
         done: asyncio.Future[bool] = self._running().create_future()
-        self._add(_Order(Write(statement, values), done))
+        self._add(Write(statement, values), done)
         return done
 
     def _tell(self, statement: Statement, values: tuple[object, ...]) -> None:
         """Has something written that nobody waits for."""
-        self._add(_Order(Write(statement, values), None))
+        self._add(Write(statement, values), None)
 
-    def _add(self, order: _Order) -> None:
-        self._orders.append(order)
+    def _add(self, write: Write, done: asyncio.Future[bool] | None) -> None:
+        self._writes.append(write)
+        self._waiting.append(done)
         if not self._is_due:
             self._is_due = True
             self._running().call_soon(self._gather, 0, 0)
@@ -160,7 +161,7 @@ class Journal:
 
     def _gather(self, seen: int, quiet: int) -> None:
         """Hands a group over once nothing more was asked for in some turns of the loop: a commit costs many writes."""
-        asked = len(self._orders)
+        asked = len(self._writes)
         quiet = quiet + 1 if asked == seen else 0
         if quiet < QUIET_TURNS and asked < GROUP_AT_MOST:
             self._running().call_soon(self._gather, asked, quiet)
@@ -169,38 +170,44 @@ class Journal:
 
     def _hand_over(self, at_most: int = GROUP_AT_MOST) -> None:
         """Gives the thread its next group, if anything was asked for."""
-        group, self._orders = self._orders[:at_most], self._orders[at_most:]
-        self._is_due = bool(group)
-        if group:
-            self._groups.put(_Group(group, self._running()))
+        writes, self._writes = self._writes[:at_most], self._writes[at_most:]
+        waiting, self._waiting = self._waiting[:at_most], self._waiting[at_most:]
+        self._is_due = bool(writes)
+        if writes:
+            self._groups.put(_Group(writes, waiting, self._running()))
 
     def _write_groups(self) -> None:
         while (group := self._groups.get()) is not None:
-            written = self._write(group.orders)
-            group.loop.call_soon_threadsafe(self._answer, group.orders, written, self._broken)
+            written = self._write(group.writes)
+            group.loop.call_soon_threadsafe(self._answer, group.waiting, written)
 
-    def _write(self, orders: Sequence[_Order]) -> list[bool]:
+    def _write(self, writes: Sequence[Write]) -> list[bool]:
         """Commits a group. After one failure nothing is written: an order must not be lost."""
         try:
             if self._broken is None:
-                return self._writer.commit([order.write for order in orders])
+                return self._writer.commit(writes)
         except Exception as error:  # noqa: BLE001 whatever it is, whoever waits must be told
             self._broken = error
-        return [False] * len(orders)
+        return []
 
-    def _answer(self, orders: Sequence[_Order], written: Sequence[bool], broken: Exception | None) -> None:
+    def _answer(self, waiting: Sequence[asyncio.Future[bool] | None], written: Sequence[bool]) -> None:
         """Tells who waits. What that makes them ask for is in the next group."""
-        for (_, done), was in zip(orders, written, strict=True):
-            if done is None or done.cancelled():
-                continue
-            if broken is None:
-                done.set_result(was)
-            elif isinstance(broken, LeaseLostError):
-                done.set_exception(broken)
-            else:
-                said = str(broken).partition("\n")[0]  # a server's details quote the row: its phone, and its reply
-                done.set_exception(JournalError(f"the journal can't be written: {said}"))
+        if written:
+            for done, was in zip(waiting, written, strict=True):
+                if done is not None and not done.cancelled():
+                    done.set_result(was)
+        else:
+            for done in waiting:
+                if done is not None and not done.cancelled():
+                    done.set_exception(self._failure())
         self._running().call_soon(self._gather, 0, 0)
+
+    def _failure(self) -> Exception:
+        """What whoever waits is told."""
+        if isinstance(self._broken, LeaseLostError):
+            return self._broken
+        said = str(self._broken).partition("\n")[0]  # a server's details quote the row: its phone, and its reply
+        return JournalError(f"the journal can't be written: {said}")
 
 
 @contextlib.contextmanager

@@ -21,9 +21,9 @@ _POSTGRES = {
     Statement.FORBID: "INSERT INTO do_not_call (account, hash, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
     Statement.FREE: "DELETE FROM do_not_call WHERE account = $1 AND hash = $2",
     Statement.LOOK: "SELECT 1",
-    Statement.BEGIN: "INSERT INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
-    " payload_sha256, state, attempts, reconciled, first_sent_at)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'sending', 0, false, $10) ON CONFLICT DO NOTHING",
+    Statement.BEGIN: "INSERT INTO sends (run_id, source, account, operation, row, row_key, phone, identifier,"
+    " payload_sha256, first_sent_at, state, attempts, reconciled)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'sending', 0, false) ON CONFLICT DO NOTHING",
     # A claim that another transaction is about to make is seen by neither: the unique index is in the way of one of
     # them, whose group is written once more.
     Statement.BEGIN_AGAIN: "UPDATE sends SET state = 'sending', status = NULL, code = NULL, message = NULL,"
@@ -33,10 +33,10 @@ _POSTGRES = {
     " AND other.phone = sends.phone AND other.phone <> '')"
     " AND NOT EXISTS (SELECT 1 FROM sends AS other WHERE other.account = sends.account AND other.state = 'sending'"
     " AND other.identifier = sends.identifier AND other.identifier <> '')",
-    Statement.SETTLE: "UPDATE sends SET state = 'settled', status = $1, code = $2, message = $3, attempts = $4,"
-    " http_status = $5, reply = $6, result = $7, lead_id = $8, settled_at = $9, latency_ms = $10,"
-    " first_sent_at = CASE WHEN $11::bool THEN first_sent_at END, reconciled = $12"
-    " WHERE run_id = $13 AND source = $14 AND row = $15",
+    Statement.SETTLE: "UPDATE sends SET state = 'settled', status = $3, code = $4, message = $5, attempts = $6,"
+    " http_status = $7, reply = $8, result = $9, lead_id = $10,"
+    " first_sent_at = CASE WHEN $11::bool THEN first_sent_at END, reconciled = $12,"
+    " settled_at = $14, latency_ms = $15 WHERE run_id = $1 AND source = $2 AND row = $13",
     Statement.RESTATE: "UPDATE sends SET status = $1,"
     " code = coalesce($2::text, nullif(code, 'stored_differently'), 'ok'),"
     " message = $3, result = $4, lead_id = $5, reconciled = $6, settled_at = $7"

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,23 +19,18 @@ from pipeline import sqlite
 from pipeline.writes import Fence, LeaseLostError, Statement, Write
 
 _STANDS = "SELECT 1 FROM leases WHERE run_id=? AND partition=? AND epoch=? AND NOT is_revoked AND NOT has_ended"
-
+_OTHERS_SECONDS = 30.0  # that others are waited for
+_LOOK_SECONDS = 0.0005
+_ROWS_AT_ONCE = 32  # of one statement; each number of rows has a statement of its own, which the driver keeps
 
 _SQLITE = {
     Statement.FORBID: "INSERT OR IGNORE INTO do_not_call (account, hash, at) VALUES (?,?,?)",
     Statement.FREE: "DELETE FROM do_not_call WHERE account=? AND hash=?",
     Statement.LOOK: "SELECT 1",
-    Statement.BEGIN: "INSERT INTO sends (run_id, source, row, account, operation, row_key, phone, identifier,"
-    " payload_sha256, state, attempts, reconciled, first_sent_at) VALUES (?,?,?,?,?,?,?,?,?,'sending',0,0,?)"
-    " ON CONFLICT DO NOTHING",
     # A claim of another row is a unique index in the way: OR IGNORE, and no row is changed.
     Statement.BEGIN_AGAIN: "UPDATE OR IGNORE sends SET state='sending', status=NULL, code=NULL, message=NULL,"
     " settled_at=NULL, payload_sha256=?, first_sent_at=coalesce(first_sent_at, ?)"
     " WHERE run_id=? AND source=? AND row=? AND state='settled' AND status IN ('unknown', 'not_attempted')",
-    Statement.SETTLE: "UPDATE sends SET state='settled', status=?, code=?, message=?, attempts=?, http_status=?,"
-    " reply=?, result=?, lead_id=?, settled_at=?, latency_ms=?, first_sent_at=iif(?, first_sent_at, NULL),"
-    " reconciled=?"
-    " WHERE run_id=? AND source=? AND row=?",
     # What is stored as it was sent keeps its code, unless an earlier reading said otherwise.
     Statement.RESTATE: "UPDATE sends SET status=?, code=coalesce(?, nullif(code, 'stored_differently'), 'ok'),"
     " message=?, result=?, lead_id=?, reconciled=?, settled_at=?"
@@ -48,53 +44,92 @@ _SQLITE = {
 }
 
 
-_OTHERS_SECONDS = 30.0  # that others are waited for
-_LOOK_SECONDS = 0.0005
-_ROWS_AT_ONCE = 32  # of one statement; each number of rows has a statement of its own, which the driver keeps
+class _Many(NamedTuple):
+    """A statement of many rows: so many values in which they are alike, then so many of each row's own.
+
+    OR FAIL: its caller rolls back, so SQLite keeps no journal of its own for each statement.
+    """
+
+    alike: int
+    own: int
+    before: str
+    row: str
+    after: str
 
 
-@lru_cache(maxsize=_ROWS_AT_ONCE)
-def _begins(rows: int) -> str:
-    """`Statement.BEGIN` of so many rows. OR FAIL: its caller rolls back, so SQLite keeps no journal of its own."""
-    head, _, tail = _SQLITE[Statement.BEGIN].partition(" VALUES ")
-    row, _, conflict = tail.partition(" ON CONFLICT")
-    return f"{head.replace('INSERT', 'INSERT OR FAIL')} VALUES {', '.join([row] * rows)} ON CONFLICT{conflict}"  # noqa: S608 marks alone
+# In this order. Run and source are the first values in which rows are alike, the row's number is the first of its own.
+_MANY = {
+    Statement.SETTLE: _Many(
+        12,
+        3,
+        "UPDATE OR FAIL sends SET state='settled', status=?3, code=?4, message=?5, attempts=?6, http_status=?7,"
+        " reply=?8, result=?9, lead_id=?10, first_sent_at=iif(?11, first_sent_at, NULL), reconciled=?12,"
+        " settled_at=column2, latency_ms=column3 FROM (VALUES",
+        "(?,?,?)",
+        ") WHERE run_id=?1 AND source=?2 AND row=column1",
+    ),
+    Statement.BEGIN: _Many(
+        4,
+        6,
+        "INSERT OR FAIL INTO sends (run_id, source, account, operation, row, row_key, phone, identifier,"
+        " payload_sha256, first_sent_at, state, attempts, reconciled) VALUES",
+        "(?1,?2,?3,?4,?,?,?,?,?,?,'sending',0,0)",
+        "ON CONFLICT DO NOTHING",
+    ),
+}
 
 
-@lru_cache(maxsize=_ROWS_AT_ONCE)
-def _settlements(rows: int) -> str:
-    """`Statement.SETTLE` of so many rows."""
-    said = "status=column1, code=column2, message=column3, attempts=column4, http_status=column5, reply=column6,"
-    said += " result=column7, lead_id=column8, settled_at=column9, latency_ms=column10,"
-    said += " first_sent_at=iif(column11, first_sent_at, NULL), reconciled=column12"
-    values = ", ".join(["(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"] * rows)
-    here = "run_id=column13 AND source=column14 AND row=column15"
-    return f"UPDATE OR FAIL sends SET state='settled', {said} FROM (VALUES {values}) WHERE {here}"  # noqa: S608 marks alone
-
-
-_AT_ONCE = {Statement.SETTLE: _settlements, Statement.BEGIN: _begins}  # in this order
+@lru_cache(maxsize=2 * _ROWS_AT_ONCE)
+def _text(statement: Statement, rows: int) -> str:
+    """A statement of so many rows."""
+    many = _MANY[statement]
+    return f"{many.before} {', '.join([many.row] * rows)} {many.after}"
 
 
 class _UnchangedError(Exception):
     """A row was not changed."""
 
 
-def _write_at_once(cursor: sqlite3.Cursor, group: Sequence[Write]) -> None:
+# The rows of a statement by the values in which they are alike; of each row only its own, one row's after the other's.
+_Alike = dict[tuple[object, ...], list[object]]
+
+
+def _sorted(group: Sequence[Write]) -> dict[Statement, _Alike] | None:
+    """The writes by statement; None where they must be in order: one is of another kind, or a row ends twice."""
+    found: dict[Statement, _Alike] = {statement: defaultdict(list) for statement in _MANY}
+    for statement, values in group:
+        if (many := _MANY.get(statement)) is None:
+            return None
+        found[statement][values[: many.alike]] += values[many.alike :]
+    return None if _ends_twice(found[Statement.SETTLE]) else found
+
+
+def _ends_twice(settlements: _Alike) -> bool:
+    """Whether a row is settled in two ways: what was said last counts."""
+    if len(settlements) < 2:
+        return False
+    own = _MANY[Statement.SETTLE].own
+    rows = [(*alike[:2], row) for alike, values in settlements.items() for row in values[::own]]
+    return len(set(rows)) < len(rows)
+
+
+def _write_at_once(cursor: sqlite3.Cursor, found: dict[Statement, _Alike]) -> None:
     """All writes of a kind together. Raises _UnchangedError where one of them changes nothing."""
-    for statement, text in _AT_ONCE.items():
-        rows = [write.values for write in group if write.statement is statement]
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            some = rows[start : start + _ROWS_AT_ONCE]
-            cursor.execute(text(len(some)), list(chain.from_iterable(some)))
-            if cursor.rowcount != len(some):
-                raise _UnchangedError
+    for statement, rows in found.items():
+        own = _MANY[statement].own
+        for alike, values in rows.items():
+            for start in range(0, len(values), _ROWS_AT_ONCE * own):
+                some = values[start : start + _ROWS_AT_ONCE * own]
+                cursor.execute(_text(statement, len(some) // own), (*alike, *some))
+                if cursor.rowcount * own != len(some):
+                    raise _UnchangedError
 
 
 def _write_in_order(cursor: sqlite3.Cursor, group: Sequence[Write]) -> list[bool]:
     """One by one, as they came; for each, whether it has changed a row."""
     written = []
-    for write in group:
-        cursor.execute(_SQLITE[write.statement], write.values)
+    for statement, values in group:
+        cursor.execute(_SQLITE.get(statement) or _text(statement, 1), values)
         written.append(cursor.rowcount == 1)
     return written
 
@@ -119,10 +154,10 @@ class SqliteWriter:
         Claims are free a little earlier then, for what becomes durable together. Where one row has not been changed,
         all is undone, and done again in order.
         """
-        if len(group) > 1 and all(write.statement in _AT_ONCE for write in group):
+        if len(group) > 1 and (found := _sorted(group)) is not None:
             try:
                 with self._transaction() as cursor:
-                    _write_at_once(cursor, group)
+                    _write_at_once(cursor, found)
             except _UnchangedError:
                 pass
             else:

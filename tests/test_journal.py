@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,45 @@ def test_a_row_that_begins_and_ends_in_one_group_has_ended(state: sa.Engine) -> 
 
     asyncio.run(write_all())
     assert told(state) == [(1, "settled", "accepted"), (2, "sending", None)]
+
+
+REJECTED = Outcome(Status.REJECTED, "bad_phone", Judgement(Verdict.REJECTED, "bad_phone", "no", 400, "Bad"), 2, None)
+
+
+@BOTH
+def test_each_row_of_a_group_has_its_own_outcome(state: sa.Engine) -> None:
+    """Outcomes that are alike share a statement; what differs from row to row stays with its row."""
+
+    async def write_all() -> None:
+        with open_journal(state, SCOPE) as written:
+            rows = [payload(n) for n in range(70)]
+            await asyncio.gather(*(written.begin(row, row.row) for row in rows))
+            outcomes = [REJECTED if row.row % 3 else replace(ACCEPTED, latency_ms=row.row / 2) for row in rows]
+            settled = [written.settle(row, outcome, 100 + row.row) for row, outcome in zip(rows, outcomes, strict=True)]
+            assert await asyncio.gather(*settled) == [True] * 70
+
+    asyncio.run(write_all())
+    columns = "row, status, code, message, attempts, http_status, reply, first_sent_at, settled_at, latency_ms"
+    assert told(state, f"SELECT {columns} FROM sends ORDER BY row") == [
+        (n, "rejected", "bad_phone", "no", 2, 400, "Bad", n, 100 + n, None)
+        if n % 3
+        else (n, "accepted", "ok", "", 1, 200, "Result: OK", n, 100 + n, n / 2)
+        for n in range(70)
+    ]
+
+
+@BOTH
+def test_what_is_said_last_of_a_row_counts(state: sa.Engine) -> None:
+    """Also where it is settled in two ways within one group, and shares both with other rows."""
+
+    async def write_all() -> None:
+        with open_journal(state, SCOPE) as written:
+            await asyncio.gather(written.begin(payload(1), 1), written.begin(payload(2), 1))
+            said = [(1, ACCEPTED), (2, REJECTED), (2, ACCEPTED), (1, REJECTED)]
+            await asyncio.gather(*(written.settle(payload(row), outcome, 2) for row, outcome in said))
+
+    asyncio.run(write_all())
+    assert told(state) == [(1, "settled", "rejected"), (2, "settled", "accepted")]
 
 
 @BOTH

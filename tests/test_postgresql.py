@@ -48,12 +48,12 @@ def state(database: str) -> sa.Engine:
 
 def begin(row: int, number: str | None = None, run: str = "run") -> Write:
     mine = phone(row) if number is None else number
-    return Write(Statement.BEGIN, (run, 0, row, "account", "InsertLead", f"{row:032x}", mine, "", "", 1))
+    return Write(Statement.BEGIN, (run, 0, "account", "InsertLead", row, f"{row:032x}", mine, "", "", 1))
 
 
 def settle(row: int, status: str = "accepted", reply: str = "", run: str = "run") -> Write:
-    said = (status, "ok", "", 1, 200, reply, None, None, 2, 1.5, True, False)
-    return Write(Statement.SETTLE, (*said, run, 0, row))
+    said = (status, "ok", "", 1, 200, reply, None, None, True, False)
+    return Write(Statement.SETTLE, (run, 0, *said, row, 2, 1.5))
 
 
 def begin_again(row: int, run: str = "run") -> Write:
