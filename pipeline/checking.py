@@ -135,7 +135,7 @@ def _shared(job: Job, run: RunFolder, repeats: Repeats) -> Shared:
     """Which valid rows share a phone or identifier: where duplicates are kept, only the parts can tell."""
     if job.mapping.policy.duplicates_in_file == "keep":
         for number, path in run.part_paths():
-            told = pq.read_table(path, columns=["row", "status", "phone", "identifier"])
+            told = pq.ParquetFile(path).read(["row", "status", "phone", "identifier"], use_threads=False)
             valid = told.filter(pc.equal(told["status"], Status.VALID.value))
             identities = payloads.identities_told(job.operation, valid)
             repeats.note(identities, prepare.places_of(number, valid["row"].to_numpy()))

@@ -123,16 +123,18 @@ def row_keys(
         _phone_or_identifier(operation, columns, rows),
         *(columns.get(name, _blank(rows)) for name in operation.in_key),
     ]
-    prefixed = [common, *(_length_prefixed(part) for part in parts)]
+    prefixed = [common, *(piece for part in parts for piece in (_length(part), ":", part))]
     if occurrence is not None:
         again = pa.array(["" if n < 2 else str(n) for n in occurrence], pa.string())
-        prefixed.append(pc.if_else(pc.equal(again, ""), "", _length_prefixed(again)))
-    joined = pc.binary_join_element_wise(*prefixed, "")
-    return _hex_digests(joined, KEY_DIGITS)
+        prefixed.append(pc.if_else(pc.equal(again, ""), "", pc.binary_join_element_wise(_length(again), again, ":")))
+    return _hex_digests(pc.binary_join_element_wise(*prefixed, ""), KEY_DIGITS)
 
 
-def _length_prefixed(part: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise(pc.binary_length(part).cast(pa.string()), part, ":")
+def _length(part: pa.Array) -> pa.Array | str:
+    """In bytes, as text: by row, or for all rows alike, as phones have it."""
+    lengths = pc.binary_length(part)
+    least, most = pc.min_max(lengths).values()
+    return str(most) if least == most else lengths.cast(pa.string())
 
 
 def identities(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> npt.NDArray[np.int64]:
