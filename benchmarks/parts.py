@@ -7,7 +7,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from measure import HERE, Cost, answering_server, fast_server
@@ -25,10 +25,12 @@ class Size:
     checked: int
     sheet: int
     journal: int
+    loaded: int  # to see what memory a load takes, and a fifth of it
 
 
-FULL = Size(200_000, 20_000, 6_400, 750, 1_000_000, 300_000, 50_000)
-QUICK = Size(2_000, 1_000, 640, 150, 5_000, 2_000, 2_000)
+FULL = Size(200_000, 20_000, 6_400, 750, 1_000_000, 300_000, 50_000, 200_000)
+LONG = replace(FULL, loaded=5_000_000)
+QUICK = Size(2_000, 1_000, 640, 150, 5_000, 2_000, 2_000, 2_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,9 @@ def checking(programs: Programs, size: Size) -> Iterator[Finding]:
 def loading(programs: Programs, size: Size) -> Iterator[Finding]:
     """Memory of a load at two sizes."""
     with tempfile.TemporaryDirectory(prefix="leads-nginx-") as folder, fast_server(Path(folder)) as url:
-        few, many = programs.load(size.sent // 5, url), programs.load(size.sent, url)
-    yield _memory("load", few, many, size.sent - size.sent // 5)
+        few, many = programs.load(size.loaded // 5, url), programs.load(size.loaded, url)
+    print(f"load: {few.peak_bytes / 1e6:,.0f} MB; of {size.loaded:,} rows: {many.peak_bytes / 1e6:,.0f} MB")
+    yield _memory("load", few, many, size.loaded - size.loaded // 5)
 
 
 def _memory(name: str, few: Cost, many: Cost, more_rows: int) -> Finding:

@@ -134,11 +134,11 @@ def quiet() -> None:
 
 def _local(workers: int) -> distributed.Client:
     """A client of so many processes of this machine. They talk by TLS: Dask asks nobody else who they are."""
+    forking.start()  # it imports while this process does
     import dask
     import distributed
 
     quiet()
-    forking.start()
     with dask.config.set(_CONFIG):
         cluster = distributed.LocalCluster(
             n_workers=workers,

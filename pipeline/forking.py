@@ -6,7 +6,7 @@ import os
 import signal
 from multiprocessing import forkserver, resource_tracker
 
-_IMPORTED = ["pipeline.worker"]
+_IMPORTED = ["pipeline.worker", "distributed.nanny", "distributed.worker"]  # half a second for each worker, else
 
 
 def start() -> None:

@@ -315,7 +315,7 @@ def _entries(
     found: dict[str, list[Entry]] = {}
     columns = (column, SENDS.c.run_id, SENDS.c.status, SENDS.c.payload_sha256, _LAST_AT, SENDS.c.seq)
     others = where if run_id is None else (*where, SENDS.c.run_id != run_id)
-    # One query for all: each that held its own values would keep them until garbage is looked for, 50 MB of a million.
+    # Values that are part of a statement stay in memory with it until all of Python's garbage is looked through.
     some = column.in_(sa.bindparam("some", expanding=True))
     query = sa.select(*columns).where(some, column != "", *others).order_by(SENDS.c.seq)
     with state.connect() as connection:

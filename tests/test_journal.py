@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import sqlite3
 import stat
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -347,3 +349,23 @@ def test_an_old_sqlite_is_refused_before_anything_is_sent() -> None:
     sqlite.check_version((3, 33, 0))
     with pytest.raises(UserError, match=r"SQLite 3\.26\.0, and its state needs 3\.33"):
         sqlite.check_version((3, 26, 0))
+
+
+class _Key(str):
+    """A row key of which somebody may tell whether it is still in memory."""
+
+    __slots__ = ("__weakref__",)
+
+
+@BOTH
+def test_what_the_ledger_was_asked_for_is_not_kept(state: sa.Engine) -> None:
+    """Not even until Python looks through its garbage, which it puts off: a list of millions would all be there."""
+    keys = [_Key(f"{at:032x}") for at in range(3)]
+    asked = [weakref.ref(key) for key in keys]
+    gc.disable()
+    try:
+        assert records.entries(state, None, keys) == {}
+        keys.clear()
+        assert [key() for key in asked] == [None] * 3
+    finally:
+        gc.enable()
