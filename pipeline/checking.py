@@ -133,12 +133,12 @@ def _of_sources(sources: Sequence[dict[str, Any]], plans: Sequence[Plan]) -> set
 
 def _shared(job: Job, run: RunFolder, repeats: Repeats) -> Shared:
     """Which valid rows share a phone or identifier: where duplicates are kept, only the parts can tell."""
-    if job.mapping.policy.duplicates_in_file == "keep":
+    by = job.operation.duplicates_by
+    if job.mapping.policy.duplicates_in_file == "keep" and by is not None:
         for number, path in run.part_paths():
-            told = pq.ParquetFile(path).read(["row", "status", "phone", "identifier"], use_threads=False)
+            told = pq.ParquetFile(path).read(["row", "status", by], use_threads=False)
             valid = told.filter(pc.equal(told["status"], Status.VALID.value))
-            identities = payloads.identities_told(job.operation, valid)
-            repeats.note(identities, prepare.places_of(number, valid["row"].to_numpy()))
+            repeats.note(payloads.identities_told(valid[by]), prepare.places_of(number, valid["row"].to_numpy()))
     return repeats.shared(_GROUPS, _ROWS_OF_A_GROUP)
 
 

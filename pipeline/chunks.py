@@ -70,11 +70,15 @@ class Reading:
 
 
 class Written(NamedTuple):
-    """The number of a part, its rows (none: there is no part), and what the vendor advises against in them."""
+    """The number of a part, its rows (none: there is no part), and what the vendor advises against in them.
+
+    `table` is what was written, where this process has it.
+    """
 
     part: int
     rows: int
     advice: Advice
+    table: pa.Table | None = None
 
 
 class Crew(Protocol):
@@ -118,7 +122,8 @@ class _Alone:
             looked = reading.preparer.look(chunk)
             decided = counts.decide(reading.preparer.number, looked.told)
             made = reading.preparer.finish(chunk, looked, decided)
-            yield _write(self.run, (reading.preparer.number, part), made, _chosen(reading, chunk))
+            made = made._replace(part=_only(made.part, _chosen(reading, chunk)))
+            yield _write(self.run, (reading.preparer.number, part), made)._replace(table=made.part)
 
 
 def _chosen(reading: Reading, chunk: Chunk) -> _Rows | None:
@@ -129,14 +134,16 @@ def _chosen(reading: Reading, chunk: Chunk) -> _Rows | None:
     return np.intersect1d(rows, reading.chosen)
 
 
-def _write(run: RunFolder, place: tuple[int, int], made: Made, chosen: _Rows | None) -> Written:
+def _only(part: pa.Table, chosen: _Rows | None) -> pa.Table:
+    """A part's rows that are the run's."""
+    return part if chosen is None else part.filter(pa.array(np.isin(part["row"].to_numpy(), chosen)))
+
+
+def _write(run: RunFolder, place: tuple[int, int], made: Made) -> Written:
     """Writes the part of this source and number; one without rows is none."""
-    table = made.part
-    if chosen is not None:
-        table = table.filter(pa.array(np.isin(table["row"].to_numpy(), chosen)))
-    if table.num_rows:
-        run.write_part(*place, table)
-    return Written(place[1], table.num_rows, made.advice)
+    if made.part.num_rows:
+        run.write_part(*place, made.part)
+    return Written(place[1], made.part.num_rows, made.advice)
 
 
 # --- What the client does ---
@@ -349,7 +356,7 @@ def finish(at: At) -> Written:
         numbers = _numbers(at.file("decided"))
         chosen = numbers.pop("chosen", None)
         made = own.finish(*ready, Decided(**numbers))
-        return _write(RunFolder(Path(at.path)), (at.number, at.part), made, chosen)
+        return _write(RunFolder(Path(at.path)), (at.number, at.part), made._replace(part=_only(made.part, chosen)))
 
 
 def forget(nonce: str) -> None:

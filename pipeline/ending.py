@@ -148,24 +148,29 @@ class Report:
         self.counts: Counter[tuple[str, str | None]] = Counter()
         self.repairs: Counter[tuple[str, bool]] = Counter()
 
-    def add(self, number: int, path: Path) -> None:
+    def add(self, number: int, path: Path, part: pa.Table | None) -> None:
         """Takes the part of a source as soon as it is on disk: they come source by source, and in order of their rows.
 
-        Where the report has the sources in another order, the parts are taken when all are there.
+        `part` is what it holds, where that is known. Where the report has the sources in another order, the parts are
+        taken when all are there.
         """
         if self._is_in_order:
-            self._take(number, path)
+            self._take(number, self._read(path) if part is None else part)
 
     def finish(self) -> None:
         """Takes the parts that were not added."""
         for number, path in earlier.in_order(self._run, self._manifest)[self._written :]:
-            self._take(number, path)
+            self._take(number, self._read(path))
         read = sum(source["rows"] for source in self._manifest["sources"])
         if read != sum(self.counts.values()):
             raise RuntimeError(f"{read} rows were read and {sum(self.counts.values())} are in the report")
 
-    def _take(self, number: int, path: Path) -> None:
-        table = self._projected(number, pq.ParquetFile(path).read(report.PART.names))
+    def _read(self, path: Path) -> pa.Table:
+        """What of a part goes into the report, or says what a load would hold back."""
+        return pq.ParquetFile(path).read(report.SHOWN if self._ending.held is None else report.PART.names)
+
+    def _take(self, number: int, part: pa.Table) -> None:
+        table = self._projected(number, part)
         self._look(number, table)
         self.counts.update(report.count(table))
         self.repairs.update(report.count_repairs(table))

@@ -208,12 +208,14 @@ def check(mapping: str, file: str | None, as_json: bool, **given: Any) -> None:
     A line for each finding. Exit code 0 where there is none, 2 where there is one. Rows are not looked at: see
     `leads check`.
     """
-    from pipeline import mappings, screen
+    from pipeline import mappings
 
     path, text = mappings.find(mapping)
     with tempfile.TemporaryDirectory(prefix="leads-") as spool:
         found, notes = _findings(text, path.name, file, given, Path(spool))
     if as_json:
+        from pipeline import screen
+
         screen.print_json({"mapping": str(path), "findings": found, "notes": notes})
     else:
         for line in [*found, *notes]:

@@ -145,11 +145,9 @@ def identities(operation: Operation, columns: Mapping[str, pa.Array], rows: int)
     return _as_numbers(of(operation, columns, rows))
 
 
-def identities_told(operation: Operation, told: pa.Table) -> npt.NDArray[np.int64]:
-    """The same of rows that were made into payloads already, from their columns `phone` and `identifier`."""
-    if operation.duplicates_by is None:
-        return np.zeros(told.num_rows, dtype=np.int64)
-    return _as_numbers(pc.fill_null(told[operation.duplicates_by].combine_chunks(), ""))
+def identities_told(told: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """The same of rows that were made into payloads, from what those name: phones or identifiers."""
+    return _as_numbers(pc.fill_null(told.combine_chunks(), ""))
 
 
 def key_identities(keys: pa.StringArray) -> npt.NDArray[np.int64]:

@@ -69,6 +69,7 @@ PART = pa.schema(
         ("ragged", pa.list_(pa.string())),
     ]
 )
+SHOWN = [name for name in PART.names if name in REPORT.names]  # what of it goes into the report
 CELL = "cell_{}"  # the source's cells by position, as they were read
 SOURCE_COLUMN = "source.{}"  # a source's own column, where a report is read as a list with it beside the report's
 

@@ -120,12 +120,12 @@ def prepare(
     sources: Sequence[Source],
     *,
     workers: Cluster | None,
-    written: Callable[[int, Path], None] = lambda _number, _part: None,
+    written: Callable[[int, Path, pa.Table | None], None] = lambda _number, _path, _part: None,
 ) -> Repeats:
     """Pass two: every row read, mapped, cleaned, validated and written into a part, by the workers if there are any.
 
-    `written` is told of each part, in order, once it is on disk: of which source it is, and where. Gives where the
-    identities of valid rows stood, as far as rows were judged by that.
+    `written` is told of each part, in order, once it is on disk: of which source it is, where, and what is in it if
+    this process has made it. Gives where the identities of valid rows stood, as far as rows were judged by that.
     """
     counts, advice = Counts(job.mapping.policy), Advice()
     readings = [
@@ -142,7 +142,8 @@ def prepare(
                 advice.add(made.advice)
                 world.progress.reading(made.rows)
                 if made.rows:
-                    written(reading.preparer.number, run.part(reading.preparer.number, made.part))
+                    number = reading.preparer.number
+                    written(number, run.part(number, made.part), made.table)
     _note(run, list(advice.notes()))
     run.remove_spool()
     return counts.seen

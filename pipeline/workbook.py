@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.model import InputError
+from pipeline.model import DiskError, InputError
 from pipeline.sheets.look import letters
 from pipeline.sheets.model import RESAVE, Bounds, Sheet
 from pipeline.words import plain
@@ -37,18 +37,23 @@ def convert(
     """The sheet chosen of a workbook of this kind (xlsx, xls, xlsb, ods), and its text in `spool_dir`.
 
     The text is an Arrow stream, mode 0600: `row` int64, then columns c0, c1, … of the used range.
-    Raises InputError where the workbook can't be parsed or where no sheet can be chosen.
+    Raises InputError where the workbook can't be parsed or where no sheet can be chosen, DiskError where there is no
+    room for the text or for what it is made of.
     """
     bounds = bounds or Bounds()
     handle, name = tempfile.mkstemp(dir=spool_dir, prefix="sheet-", suffix=".arrow")
     os.close(handle)
     spool = Path(name)
+    copy = spool.with_suffix(f".unpacked.{kind}")
     try:
         with _extension(path, kind, spool) as workbook:
-            return _sheet(_run_child(workbook, kind, sheet, spool, bounds)), spool
+            task = {"path": str(workbook), "kind": kind, "sheet": sheet, "spool": str(spool), "copy": str(copy)}
+            return _sheet(_run_child({**task, "bounds": asdict(bounds)}, bounds.seconds)), spool
     except BaseException:
         spool.unlink(missing_ok=True)
         raise
+    finally:
+        copy.unlink(missing_ok=True)  # a child that was killed has left it
 
 
 @contextmanager
@@ -65,22 +70,23 @@ def _extension(path: Path, kind: str, spool: Path) -> Iterator[Path]:
         link.unlink()
 
 
-def _run_child(path: Path, kind: str, sheet: str | None, spool: Path, bounds: Bounds) -> dict[str, Any]:
-    task = json.dumps({"path": str(path), "kind": kind, "sheet": sheet, "spool": str(spool), "bounds": asdict(bounds)})
+def _run_child(task: dict[str, Any], seconds: int) -> dict[str, Any]:
     # -P: a folder named pipeline beside the list must not be what is imported.
     command = [sys.executable, "-P", "-m", "pipeline.sheets"]
     try:
         child = subprocess.run(  # noqa: S603  # our own module, no shell
-            command, input=task, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            timeout=bounds.seconds, check=False,
+            command, input=json.dumps(task), text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=seconds, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise InputError(f"the workbook took more than {bounds.seconds} s to parse; {RESAVE}") from None
+        raise InputError(f"the workbook took more than {seconds} s to parse; {RESAVE}") from None
     if child.returncode != 0:
         raise InputError(f"the workbook can't be parsed ({_death(child.returncode)}); {RESAVE}")
     answer: dict[str, Any] = json.loads(child.stdout)
     if "refused" in answer:
         raise InputError(answer["refused"])
+    if "full" in answer:
+        raise DiskError(f"{Path(task['spool']).parent}: can't be written: {answer['full']}; make room there")
     return answer
 
 

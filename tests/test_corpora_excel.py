@@ -105,7 +105,7 @@ def sheets(path, kind, folder):
     out = {}
     link = folder / f"workbook.{kind}"
     link.symlink_to(path)
-    with opened(link, kind, Bounds()) as book:
+    with opened(link, kind, Bounds(), folder / f"unpacked.{kind}") as book:
         for name in dict.fromkeys(table.name for table in book.tables[:SHEETS_AT_MOST]):
             grid, look = book.read(name)
             written = write(grid, look, folder / "sheet.arrow")

@@ -250,10 +250,10 @@ def test_bodies_are_what_urlencode_writes(rows: list[tuple[str, ...]], fixed: st
 def test_payloads_tell_the_identities_of_their_rows(toml: str, columns: Mapping[str, Sequence[str]]) -> None:
     """What repeats by its cells repeats by its payload, as the report has it: with null where there is nothing."""
     made, frame, operation = built(toml, columns), checked(toml, columns).frame, plan(toml, *columns).operation
-    claims = {"phone": made.phone, "identifier": made.identifier}
-    told = pa.table({name: pc.if_else(pc.equal(of, ""), None, of) for name, of in claims.items()})
+    named = getattr(made, operation.duplicates_by or "")
+    told = pa.chunked_array(pc.if_else(pc.equal(named, ""), None, named))
     own = payloads.identities(operation, {name: pa.array(frame[name]) for name in frame.columns}, len(frame))
-    assert payloads.identities_told(operation, told).tolist() == own.tolist()
+    assert payloads.identities_told(told).tolist() == own.tolist()
     assert own[0] == own[2] != own[1]
 
 

@@ -1,5 +1,9 @@
 import datetime as dt
+import json
 import re
+import resource
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -9,8 +13,9 @@ import pytest
 
 from pipeline import source, workbook
 from pipeline.clean import CLEANERS, CleanOptions, clean
-from pipeline.model import InputError
+from pipeline.model import DiskError, InputError
 from pipeline.sheets.look import letters
+from pipeline.sheets.unpacked import unpacked
 from pipeline.source import SourceOptions
 
 
@@ -219,6 +224,60 @@ def test_the_spool_is_private(book):
     assert found.layout.spool.stat().st_mode & 0o777 == 0o600
 
 
+def test_of_what_was_unpacked_nothing_is_left(book):
+    """The list's text is all that its reading leaves."""
+    found = inspect(path := book(Leads={"A1": "v", "A2": 1}))
+    assert set(path.parent.iterdir()) == {path, found.layout.spool}
+
+
+def test_a_full_disk_is_told_as_such(raw):
+    """Nothing is wrong with the workbook; and nothing is left."""
+    path = raw(HEADER + ROWS + " " * 5_000_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(DiskError, match=r"can't be written: .*; make room there"):
+            workbook.convert(path, "xlsx", None, path.parent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_would_take_too_much_disk_is_not_unpacked(raw, tmp_path):
+    """It is read as it is."""
+    path, copy = raw(HEADER + ROWS), tmp_path / "copy.xlsx"
+    with zipfile.ZipFile(path) as archive:
+        archive.infolist()[0].file_size = 2 << 30
+        with unpacked(archive, copy) as read_from:
+            assert (read_from, copy.exists()) == (path, False)
+
+
+def test_a_damaged_part_that_is_not_needed_is_none_of_ours(raw):
+    """The list is read as if it were whole."""
+    path = raw(HEADER + ROWS)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("docProps/thumbnail.jpeg", "a picture")
+    path.write_bytes(path.read_bytes().replace(b"a picture", b"b picture"))
+    assert read(path)[1] == TEXTS
+
+
+def test_what_is_unpacked_is_private(raw, tmp_path):
+    """Leads are nobody else's to read, meanwhile either."""
+    with zipfile.ZipFile(raw(HEADER + ROWS)) as archive, unpacked(archive, tmp_path / "copy.xlsx") as copy:
+        assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_child_loads_no_pandas_and_no_cleaners(book, tmp_path):
+    """Its start is a good part of a small workbook's cost."""
+    names = {name: str(tmp_path / f"x.{name}") for name in ("spool", "copy")}
+    task = {"path": str(book(Leads={"A1": "v", "A2": 1})), "kind": "xlsx", "sheet": None, "bounds": {}, **names}
+    child = [sys.executable, "-X", "importtime", "-P", "-m", "pipeline.sheets"]
+    done = subprocess.run(child, input=json.dumps(task), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["rows"] == 2
+    assert "pyarrow" in done.stderr
+    assert not re.search(r"\b(pandas|phonenumbers|pipeline\.clean)\.", done.stderr)
+
+
 # --- What calamine does not tell ---
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -316,6 +375,15 @@ def _placeless(xml):
 def test_workbooks_of_other_writers_say_the_same(raw, written, options):
     """Where bytes are not as usual, a parser looks."""
     assert read(raw(written(HEADER + ROWS), **options))[1] == TEXTS
+
+
+def test_text_that_looks_like_a_sheets_tags_is_text(raw):
+    """Nothing is put into a cell where something is put before the rows."""
+    looks = "<worksheet><sheetData>"
+    rows = _prefixed('<row r="1"><c r="A1" t="inlineStr"><is><t>here</t></is></c></row>')
+    path = raw(rows.replace("here", f"<![CDATA[{looks}]]>"), root=f'<x:worksheet xmlns:x="{MAIN}">')
+    _, cells = read(path, header_row=0)
+    assert cells == {1: (looks,)}
 
 
 def test_what_is_far_into_a_sheet_is_found(raw):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from pipeline.cells import DIGITS_KEPT, EXACT_BELOW
 from pipeline.clean.engine import Cleaner, CleanOptions
-from pipeline.clean.text import DIGITS_KEPT, EXACT_BELOW, FLOAT, LOSSY_NUMBER, Fix, Refusal
+from pipeline.clean.text import FLOAT, LOSSY_NUMBER, Fix, Refusal
 
 # As a spreadsheet writes it. Ids such as 12E45 are ids.
 _SHORTENED = re.compile(r"[0-9](?:[.,][0-9]+)?E[+-][0-9]{2,}")

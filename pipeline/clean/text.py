@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pipeline.cells import LOSSY, UNCALCULATED, stands_in
+
 
 class Fix(NamedTuple):
     """A value after cleaning, by which rule, and whether all that had a meaning is still there."""
@@ -122,10 +124,6 @@ def readable(raw: str) -> Fix | None:
 
 FLOAT = re.compile(r"([0-9]+)\.0+")  # a whole number as spreadsheets and programs write it: 2025.0
 
-# What spreadsheets and floating-point numbers keep of a long number.
-DIGITS_KEPT = 15  # of those that are typed: the rest become 0
-EXACT_BELOW = 2**53  # from here on one number stands for several
-
 # A number that a spreadsheet shortened, such as 5.55123E+09.
 SCIENTIFIC = r"^[-+]?[0-9]+(?:[.,][0-9]*)?[Ee][-+]?[0-9]+$"
 LOSSY_NUMBER = Refusal(
@@ -133,21 +131,6 @@ LOSSY_NUMBER = Refusal(
     "A spreadsheet shortened this number and digits are lost. Take it from the original list as text.",
 )
 
-# What a workbook's reader writes for a formula that was saved without its value, and before a number that lost digits.
-UNCALCULATED = "#UNCALCULATED!"
-LOSSY = "#LOSSY!"
-
-# What spreadsheets show for an error: in English, and in German, French, Spanish, Portuguese and Italian.
-_ERROR_WORDS = (
-    *("REF", "VALUE", "NULL", "NUM", "ERROR", "SPILL", "CALC", "FIELD", "BLOCKED", "CONNECT", "BUSY", "UNKNOWN"),
-    *("PYTHON", "EXTERNAL", "TIMEOUT", "DIV/0", "BEZUG", "WERT", "ZAHL", "VALEUR", "NOMBRE", "VALOR", "VALORE"),
-    *("RIF", "NUL"),
-    *("¡REF", "¡VALOR", "¡NUM", "¡NULO", "¡DIV/0", "NULO", "NULLO"),
-)
-_ERROR_QUESTIONS = ("NAME", "NOM", "¿NOMBRE", "NOME")
-_ERRORS = re.compile(
-    rf"#(?:(?:{'|'.join(_ERROR_WORDS)}) ?!|(?:{'|'.join(_ERROR_QUESTIONS)}) ?\?|N/[AD]|NV|GETTING_DATA)|#{{4,}}"
-)
 _CELL_ERROR = Refusal("cell_error", "The cell shows a spreadsheet error. Correct the formula or type the value.")
 _UNCALCULATED = Refusal(
     "cell_error", "The formula was never calculated. Open the file in a spreadsheet, save it, and load it again."
@@ -160,8 +143,8 @@ def cell_error(value: str) -> Refusal | None:
     `cell_error`: an error, the fill of a narrow column, a formula that was never calculated. `lossy_number`: a number
     of more digits than a spreadsheet keeps.
     """
+    if not stands_in(value):
+        return None
     if value == UNCALCULATED:
         return _UNCALCULATED
-    if value.startswith(LOSSY):
-        return LOSSY_NUMBER
-    return _CELL_ERROR if _ERRORS.fullmatch(value) else None
+    return LOSSY_NUMBER if value.startswith(LOSSY) else _CELL_ERROR

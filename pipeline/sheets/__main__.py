@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
+import os
 import sys
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -14,9 +16,21 @@ from pipeline.sheets.choice import choose
 from pipeline.sheets.model import RESAVE, Book, Bounds, RefusedError, Sheet
 from pipeline.sheets.spool import write
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _NoPandas:
+    """Has this process do without pandas: Arrow loads it, where it can, to know whether what it is given is of it."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Says of pandas that there is none, and nothing of any other."""
+        if name == "pandas":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
 
 def main() -> None:
-    """Answers with a Sheet, or with `refused`: a sentence."""
+    """Answers with a Sheet, or with `refused`: a sentence, or with `full`: why nothing more can be written."""
+    sys.meta_path.insert(0, _NoPandas())
     task = json.load(sys.stdin)
     bounds = Bounds(**task.pop("bounds"))
     _bind(bounds)
@@ -26,9 +40,15 @@ def main() -> None:
     except RefusedError as refused:
         answer = {"refused": str(refused)}
     except Exception as error:  # noqa: BLE001  # whatever a file causes is told in one line, and nothing is lost by it
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        answer = {"refused": f"the workbook can't be parsed ({reason}); {RESAVE}"}
+        answer = _failure(error)
     json.dump(answer, sys.stdout)
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return {"full": os.strerror(error.errno)}
+    reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+    return {"refused": f"the workbook can't be parsed ({reason}); {RESAVE}"}
 
 
 def _bind(bounds: Bounds) -> None:
@@ -43,7 +63,7 @@ def _bind(bounds: Bounds) -> None:
 
 
 def _convert(task: dict[str, Any], bounds: Bounds) -> Sheet:
-    with opened(Path(task["path"]), task["kind"], bounds) as book:
+    with opened(Path(task["path"]), task["kind"], bounds, Path(task["copy"])) as book:
         chosen = choose(book, task["sheet"])
         grid, look = book.read(chosen.name)
         written = write(grid, look, Path(task["spool"]))
@@ -59,7 +79,7 @@ def _convert(task: dict[str, Any], bounds: Bounds) -> Sheet:
         )
 
 
-def opened(path: Path, kind: str, bounds: Bounds) -> AbstractContextManager[Book]:
+def opened(path: Path, kind: str, bounds: Bounds, copy: Path) -> AbstractContextManager[Book]:
     """The workbook; only the library that reads its kind is loaded."""
     if kind == "xls":
         from pipeline.sheets import xls
@@ -67,7 +87,7 @@ def opened(path: Path, kind: str, bounds: Bounds) -> AbstractContextManager[Book
         return xls.opened(path)
     from pipeline.sheets import zipped
 
-    return zipped.opened(path, kind, bounds)
+    return zipped.opened(path, kind, bounds, copy)
 
 
 if __name__ == "__main__":

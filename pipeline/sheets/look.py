@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.clean.text import UNCALCULATED, cell_error
+from pipeline.cells import UNCALCULATED, stands_in
 from pipeline.sheets.formats import Picture
 
 MERGES_KEPT = 1000
@@ -75,7 +75,7 @@ class Look:
     def error(self, row: int, column: int, text: str) -> None:
         """Has the cell read as the error that it shows, in a spelling that every cleaner refuses."""
         self.errors += 1
-        self._replace(row, column, text if cell_error(text) else _ANY_ERROR)
+        self._replace(row, column, text if stands_in(text) else _ANY_ERROR)
 
     def never_calculated(self, row: int, column: int) -> None:
         """Has the cell read as a formula that nobody has calculated."""

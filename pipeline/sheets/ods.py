@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
-from pipeline.clean.text import cell_error
+from pipeline.cells import stands_in
 from pipeline.sheets.formats import Picture, picture
 from pipeline.sheets.look import Look
 from pipeline.sheets.parts import Parts, attributes, elements, local
@@ -201,7 +201,7 @@ class _Reading:
 
 def _said(kind: str, shown: str, formula: bool) -> str:
     """What a cell is: `number`, `uncalculated`, the text of its error, "" for anything else."""
-    if kind == "error" or (formula and (cell_error(shown) or _CODE.fullmatch(shown))):
+    if kind == "error" or (formula and (stands_in(shown) or _CODE.fullmatch(shown))):
         return shown or "#ERROR!"
     if formula and not kind and not shown:
         return "uncalculated"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.clean.text import DIGITS_KEPT, EXACT_BELOW, LOSSY
+from pipeline.cells import DIGITS_KEPT, EXACT_BELOW, LOSSY
 
 _FEW = 10**DIGITS_KEPT
 

@@ -15,13 +15,14 @@ from typing import IO, NamedTuple
 from xml.etree.ElementTree import Element
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.sheets.formats import BUILT_IN, Picture, has_day_and_hour, picture
 from pipeline.sheets.look import Look, Mark, area, column_number, midnight, position
 from pipeline.sheets.model import RefusedError
 from pipeline.sheets.parts import Parts, attributes, elements, local
 
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18  # which stays in the processor's cache
 _HEAD_BYTES = 16 << 20  # before the cells
 _CELL_BYTES = 16 << 20  # a longer one is no cell
 _YES = ("1", "true", "on")
@@ -137,7 +138,7 @@ class _Scan:
             more = stream.read(_BLOCK_BYTES)
             in_cells = in_cells and b"</sheetData" not in block
             end = len(block) if not more else _last_start(block) if in_cells else block.rfind(b"<")
-            self._block(block[:end])
+            self._block(block, end)
             block = block[end:] + more
             if not more:
                 return
@@ -170,32 +171,34 @@ class _Scan:
         if names != [b""]:
             raise _OddError
 
-    def _block(self, block: bytes) -> None:
-        pairs = _Pairs(block)
-        if pairs.have(b"<!", b"<?"):
+    def _block(self, block: bytes, end: int) -> None:
+        """Looks at what begins before the end; what follows it is looked at with the next block."""
+        within = _Within(block, end)
+        if within.any(b"<!", b"<?"):
             raise _OddError
-        if any(pairs.have(token[:2]) and token in block for token in _UNUSUAL) and _UNUSUAL_TAG.search(block):
+        if any(within.any(token[:2]) and token in block for token in _UNUSUAL) and _UNUSUAL_TAG.search(block, 0, end):
             raise _OddError
-        self._rows(block)
-        if pairs.have(b'e"'):
-            self._errors(block)
-        if pairs.have(b"<f"):
-            self._formulas(block)
+        self._rows(block, end, within)
+        if within.any(b'e"'):
+            self._errors(block, end)
+        if within.any(b"<f"):
+            self._formulas(block, end)
             self._found.filtered |= b"<filterColumn" in block
         if self._style:
-            self._styled(block, self._style)
-        if pairs.have(b"<m"):
-            _merges(self._found, block)
+            self._styled(block, end, self._style)
+        if within.any(b"<m"):
+            _merges(self._found, block, end)
 
-    def _rows(self, block: bytes) -> None:
-        for tag in _HIDDEN_ROW.finditer(block):
-            _row(self._found, _attributes(tag[0]))
-        last = block.rfind(b"<row")
+    def _rows(self, block: bytes, end: int, within: _Within) -> None:
+        if within.any(b"den=", b'ht="'):
+            for tag in _HIDDEN_ROW.finditer(block, 0, end):
+                _row(self._found, _attributes(tag[0]))
+        last = block.rfind(b"<row", 0, end)
         if last >= 0 and (number := _ROW_NUMBER.match(block, last)):
             self._found.last_row = max(self._found.last_row, int(number[1]))
 
-    def _errors(self, block: bytes) -> None:
-        for hit in _ERROR.finditer(block):
+    def _errors(self, block: bytes, before: int) -> None:
+        for hit in _ERROR.finditer(block, 0, before):
             start = block.rfind(b"<", 0, hit.start())
             if not _CELL_START.match(block, start):
                 continue
@@ -204,8 +207,8 @@ class _Scan:
             value = _VALUE.search(block, start, end) if end >= 0 else None
             self._found.error(cell.row, cell.column, _unescaped(value[1]) if value else "")
 
-    def _formulas(self, block: bytes) -> None:
-        for hit in _FORMULA.finditer(block):
+    def _formulas(self, block: bytes, before: int) -> None:
+        for hit in _FORMULA.finditer(block, 0, before):
             self._found.formulas += 1
             if none := _NO_VALUE.match(block, hit.start()):
                 start = block.rfind(b"<", 0, hit.start())
@@ -216,9 +219,9 @@ class _Scan:
                     continue
                 self._found.never_calculated(cell.row, cell.column)
 
-    def _styled(self, block: bytes, style: re.Pattern[bytes]) -> None:
+    def _styled(self, block: bytes, before: int, style: re.Pattern[bytes]) -> None:
         """Marks numbers in telling styles."""
-        for hit in style.finditer(block):
+        for hit in style.finditer(block, 0, before):
             start = block.rfind(b"<", 0, hit.start())
             usual = _USUAL_CELL.match(block, start)
             if usual:
@@ -238,17 +241,22 @@ def _is_idle(mark: Mark, value: bytes) -> bool:
     return b"." in value
 
 
-class _Pairs:
-    """Two bytes that follow each other, looked for as one number: `in` takes longer where the first is everywhere."""
+class _Within:
+    """Two or four bytes in a row, looked for as one number: `in` takes longer where the first is common."""
 
-    def __init__(self, block: bytes) -> None:
-        even, odd = len(block) // 2, max(len(block) - 1, 0) // 2
-        self._numbers = [np.frombuffer(block[at:], np.uint16, count) for at, count in ((0, even), (1, odd)) if count]
+    def __init__(self, block: bytes, end: int) -> None:
+        self._numbers = {size: _numbers(block, end, size) for size in (2, 4)}
 
-    def have(self, *pairs: bytes) -> bool:
+    def any(self, *tokens: bytes) -> bool:
         """Whether any of these is there."""
-        wanted = [int.from_bytes(pair, sys.byteorder) for pair in pairs]
-        return any(bool((numbers == pair).any()) for numbers in self._numbers for pair in wanted)
+        wanted = [(int.from_bytes(token, sys.byteorder), self._numbers[len(token)]) for token in tokens]
+        return any(bool((numbers == token).any()) for token, by_offset in wanted for numbers in by_offset)
+
+
+def _numbers(block: bytes, end: int, size: int) -> list[npt.NDArray[np.uint32]]:
+    """What begins at each byte but the last ones, as numbers of so many bytes."""
+    counts = ((at, (end - at) // size) for at in range(size))
+    return [np.frombuffer(block, f"u{size}", count, at) for at, count in counts if count > 0]
 
 
 def _last_start(block: bytes) -> int:
@@ -289,8 +297,8 @@ def _row(found: Look, of: Mapping[str, str]) -> None:
         found.hidden_rows.add(int(of["r"]), int(of["r"]))
 
 
-def _merges(found: Look, block: bytes) -> None:
-    for tag in _MERGED.finditer(block):
+def _merges(found: Look, block: bytes, end: int) -> None:
+    for tag in _MERGED.finditer(block, 0, end):
         _merged(found, _attributes(tag[0]).get("ref", ""))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from pipeline.sheets import ods, xlsb, xlsx
 from pipeline.sheets.look import Look
 from pipeline.sheets.model import PROTECTED, Bounds, Grid, Listed, RefusedError
 from pipeline.sheets.parts import Parts, refuse_bombs
+from pipeline.sheets.unpacked import unpacked
 
 _LOOKS: Mapping[str, Callable[[Parts, str], Look]] = MappingProxyType(
     {"xlsx": xlsx.look, "xlsb": xlsb.look, "ods": ods.look}
@@ -48,10 +49,17 @@ class ZippedBook:
 
 
 @contextmanager
-def opened(path: Path, kind: str, bounds: Bounds) -> Iterator[ZippedBook]:
-    """The workbook. Raises RefusedError where it is protected, too large or can't be read."""
-    with zipfile.ZipFile(path) as archive:
+def opened(path: Path, kind: str, bounds: Bounds, copy: Path) -> Iterator[ZippedBook]:
+    """The workbook; an .xlsx may be unpacked to `copy` meanwhile.
+
+    Raises RefusedError where it is protected, too large or can't be read.
+    """
+    with ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(path))
         refuse_bombs(archive, bounds)
+        if kind == "xlsx":
+            path = stack.enter_context(unpacked(archive, copy))
+            archive = stack.enter_context(zipfile.ZipFile(path))
         try:
             yield ZippedBook(calamine.CalamineWorkbook.from_path(path), Parts(archive), kind)
         except calamine.PasswordError:
