@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from pipeline import after, checkup, earlier, marked, outgoing, people, prepare, stages, statedb
+from pipeline import after, checkup, earlier, marked, outgoing, payloads, people, prepare, stages, statedb
 from pipeline.checkup import Checkup
 from pipeline.folder import RunFolder
 from pipeline.hours import Opening
@@ -27,8 +27,8 @@ from pipeline.job import Job, World
 from pipeline.mapping import Plan, sets_client_id
 from pipeline.model import SUPPRESSED, Held, Status, UserError
 from pipeline.outgoing import Outgoing
-from pipeline.payloads import Repeats
 from pipeline.people import Consent
+from pipeline.repeats import Repeats, Shared
 from schemas.spec import LedgerRule
 
 Findings = dict[str, Any]  # docs/check.md names what it holds
@@ -107,7 +107,7 @@ def findings(outlook: Outlook, found: Checkup, plans: Sequence[Plan], repeats: R
         "repairs": checkup.repairs(found),
         "payloads": _payloads(run, found, names),
         "payloads_lack": _lacking(job),
-        "repeats": checkup.repeats(repeats.shared(_GROUPS, _ROWS_OF_A_GROUP), plans[0], lambda at: _place(at, names)),
+        "repeats": checkup.repeats(_shared(job, run, repeats), plans[0], lambda at: _place(at, names)),
         "ledger": _ledger(outlook),
         "suppressed": outlook.suppressed,
         "to_send": to_send,
@@ -129,6 +129,17 @@ def _source(record: dict[str, Any], plan: Plan) -> dict[str, Any]:
 def _of_sources(sources: Sequence[dict[str, Any]], plans: Sequence[Plan]) -> set[str]:
     """The notes that say how the files were read and bound: they are told with each."""
     return {note for record, plan in zip(sources, plans, strict=True) for note in (*record["notes"], *plan.notes)}
+
+
+def _shared(job: Job, run: RunFolder, repeats: Repeats) -> Shared:
+    """Which valid rows share a phone or identifier: where duplicates are kept, only the parts can tell."""
+    by = job.operation.duplicates_by
+    if job.mapping.policy.duplicates_in_file == "keep" and by is not None:
+        for number, path in run.part_paths():
+            told = pq.ParquetFile(path).read(["row", "status", by], use_threads=False)
+            valid = told.filter(pc.equal(told["status"], Status.VALID.value))
+            repeats.note(payloads.identities_told(valid[by]), prepare.places_of(number, valid["row"].to_numpy()))
+    return repeats.shared(_GROUPS, _ROWS_OF_A_GROUP)
 
 
 def _place(place: int, names: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pipeline import mend
 from pipeline.mapping import MappingFile, Plan
 from pipeline.mend import Case
 from pipeline.model import Status
-from pipeline.payloads import Shared
+from pipeline.repeats import Shared
 from schemas.meanings import NULL_WORDS_OF_REFUSED
 
 SAMPLES = 3  # of each kind

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote_plus
 
 import numpy as np
@@ -124,16 +123,18 @@ def row_keys(
         _phone_or_identifier(operation, columns, rows),
         *(columns.get(name, _blank(rows)) for name in operation.in_key),
     ]
-    prefixed = [common, *(_length_prefixed(part) for part in parts)]
+    prefixed = [common, *(piece for part in parts for piece in (_length(part), ":", part))]
     if occurrence is not None:
         again = pa.array(["" if n < 2 else str(n) for n in occurrence], pa.string())
-        prefixed.append(pc.if_else(pc.equal(again, ""), "", _length_prefixed(again)))
-    joined = pc.binary_join_element_wise(*prefixed, "")
-    return _hex_digests(joined, KEY_DIGITS)
+        prefixed.append(pc.if_else(pc.equal(again, ""), "", pc.binary_join_element_wise(_length(again), again, ":")))
+    return _hex_digests(pc.binary_join_element_wise(*prefixed, ""), KEY_DIGITS)
 
 
-def _length_prefixed(part: pa.Array) -> pa.Array:
-    return pc.binary_join_element_wise(pc.binary_length(part).cast(pa.string()), part, ":")
+def _length(part: pa.Array) -> pa.Array | str:
+    """In bytes, as text: by row, or for all rows alike, as phones have it."""
+    lengths = pc.binary_length(part)
+    least, most = pc.min_max(lengths).values()
+    return str(most) if least == most else lengths.cast(pa.string())
 
 
 def identities(operation: Operation, columns: Mapping[str, pa.Array], rows: int) -> npt.NDArray[np.int64]:
@@ -142,6 +143,11 @@ def identities(operation: Operation, columns: Mapping[str, pa.Array], rows: int)
         return np.zeros(rows, dtype=np.int64)
     of = phones if operation.duplicates_by == "phone" else identifiers
     return _as_numbers(of(operation, columns, rows))
+
+
+def identities_told(told: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """The same of rows that were made into payloads, from what those name: phones or identifiers."""
+    return _as_numbers(pc.fill_null(told.combine_chunks(), ""))
 
 
 def key_identities(keys: pa.StringArray) -> npt.NDArray[np.int64]:
@@ -284,126 +290,3 @@ def _hex_digests(texts: pa.StringArray, digits: int = 64) -> pa.StringArray:
 
 def _blank(rows: int) -> pa.StringArray:
     return pa.repeat(pa.scalar("", pa.string()), rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Rows of one identity: how many they are, and the places of the first of them."""
-
-    rows: int
-    places: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """Identities that came more than once: how many, how many rows they have together, and the largest of them."""
-
-    groups: int
-    rows: int
-    largest: list[Group]
-
-
-class Repeats:
-    """Identities seen so far, and where: sorted runs of 64-bit numbers, merged up to `longest`; 16 bytes a row.
-
-    A place is a number that grows as the rows come. The identity 0 means none. With `with_places` false no places are
-    kept, which are never asked for then: 9 bytes a row.
-    """
-
-    def __init__(self, longest: int = 1 << 20, *, with_places: bool = True) -> None:
-        self._longest = longest  # to merge takes some times what the runs take
-        self._place_type: type[np.integer[Any]] = np.int64 if with_places else np.int8
-        self._runs: list[_Run] = []
-
-    def before(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """How often each identity came in earlier chunks; 0 for the identity 0."""
-        order = np.argsort(identities)  # looked for in order, neighbours lie in the same lines of the cache
-        asked, count = identities[order], np.zeros(len(identities), dtype=np.int64)
-        for run in self._runs:
-            seen = run.identities
-            count[order] += np.searchsorted(seen, asked, side="right") - np.searchsorted(seen, asked, side="left")
-        return np.where(identities == 0, 0, count)
-
-    def add(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The occurrence of each, counted from 1 over all chunks so far, this one included."""
-        within = pd.Series(identities).groupby(identities).cumcount().to_numpy(dtype=np.int64)
-        occurrence = np.where(identities == 0, 1, self.before(identities) + within + 1)
-        self.note(identities, places)
-        return occurrence
-
-    def note(self, identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> None:
-        """Takes them in, where nobody asks how often each has come."""
-        self._runs.append(_sorted(identities, places.astype(self._place_type, copy=False)))
-        while len(self._runs) > 1 and self._are_alike(*(len(run.places) for run in self._runs[-2:])):
-            self._runs[-2:] = [_merged(self._runs[-2:])]
-
-    def _are_alike(self, before: int, last: int) -> bool:
-        """Whether the last two runs, of these lengths, are merged."""
-        return before <= 2 * last and before + last <= self._longest
-
-    def first(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The first place of each; -1 where it was not seen."""
-        return self._at(identities, self._runs[::-1], "left")
-
-    def last(self, identities: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The last place of each; -1 where it was not seen."""
-        return self._at(identities, self._runs, "right")
-
-    def shared(self, groups: int, rows: int) -> Shared:
-        """What came more than once: the `groups` with most rows, the largest first, each with up to `rows` places."""
-        found = [_shared(piece, groups, rows) for piece in self._pieces()]
-        largest = sorted((group for one in found for group in one.largest), key=lambda group: -group.rows)[:groups]
-        return Shared(sum(one.groups for one in found), sum(one.rows for one in found), largest)
-
-    def _pieces(self) -> Iterator[_Run]:
-        """All identities in order, some at a time: one and the same is never in two pieces."""
-        longest = max((run.identities for run in self._runs), key=len, default=np.zeros(0, dtype=np.int64))
-        count = sum(len(run.places) for run in self._runs) // self._longest + 1
-        within = np.unique(longest[np.arange(1, count) * len(longest) // count]) if len(longest) else longest
-        cuts = [np.searchsorted(run.identities, within).tolist() for run in self._runs]
-        bounds = [pairwise([0, *cut, len(run.places)]) for cut, run in zip(cuts, self._runs, strict=True)]
-        for ends in zip(*bounds, strict=True):
-            parts = zip(self._runs, ends, strict=True)
-            yield _merged([_Run(run.identities[a:b], run.places[a:b]) for run, (a, b) in parts])
-
-    def _at(
-        self, identities: npt.NDArray[np.int64], runs: Iterable[_Run], side: Literal["left", "right"]
-    ) -> npt.NDArray[np.int64]:
-        found = np.full(len(identities), -1, dtype=np.int64)
-        for run in runs:
-            at = np.searchsorted(run.identities, identities, side=side) - (side == "right")
-            at = np.clip(at, 0, max(len(run.identities) - 1, 0))
-            if len(run.identities):
-                found = np.where(run.identities[at] == identities, run.places[at], found)
-        return found
-
-
-def _shared(run: _Run, groups: int, rows: int) -> Shared:
-    """What came more than once in a run, as `Repeats.shared` has it."""
-    starts = np.flatnonzero(np.append(len(run.places) > 0, run.identities[1:] != run.identities[:-1]))
-    counts = np.diff(starts, append=len(run.places))
-    several = (counts > 1) & (run.identities[starts] != 0)
-    starts, counts = starts[several], counts[several]
-    largest = np.argsort(-counts, kind="stable")[:groups]
-    found = [
-        Group(int(counts[at]), tuple(run.places[starts[at] :][: min(counts[at], rows)].tolist())) for at in largest
-    ]
-    return Shared(len(counts), int(counts.sum()), found)
-
-
-class _Run(NamedTuple):
-    """Sorted identities, and the places where they stood: ascending where identities are equal."""
-
-    identities: npt.NDArray[np.int64]
-    places: npt.NDArray[np.int64]
-
-
-def _merged(runs: Sequence[_Run]) -> _Run:
-    if not runs:
-        return _Run(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-    return _sorted(np.concatenate([run.identities for run in runs]), np.concatenate([run.places for run in runs]))
-
-
-def _sorted(identities: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> _Run:
-    order = np.argsort(identities, kind="stable")
-    return _Run(identities[order], places[order])

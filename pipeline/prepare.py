@@ -18,7 +18,8 @@ from pipeline.clean.phone import ANYWHERE
 from pipeline.mapping import Policy
 from pipeline.marks import PROBLEMS
 from pipeline.model import Status
-from pipeline.payloads import Repeated, Repeats, Target, key_identities
+from pipeline.payloads import Repeated, Target, key_identities
+from pipeline.repeats import Occurrences, Repeats
 from pipeline.source import Chunk, RaggedRow
 from pipeline.validate import Checked, Validator
 from schemas.spec import Operation
@@ -27,13 +28,13 @@ from schemas.spec import Operation
 class Told(NamedTuple):
     """What others need to know of a chunk's rows to tell which of them repeat: numbers only.
 
-    `rows` are the numbers of the frame's rows, `valid` is true where one has no problem, `found` the identities of
-    those. `keys` are the identities of all row keys, where the policy keeps duplicates; else None.
+    `rows` are the numbers of the frame's rows, `valid` is true where one has no problem. `found` are the identities of
+    those; where the policy keeps duplicates it is None, and `keys` are the identities of all row keys.
     """
 
     rows: npt.NDArray[np.int64]
     valid: npt.NDArray[np.bool_]
-    found: npt.NDArray[np.int64]
+    found: npt.NDArray[np.int64] | None = None
     keys: npt.NDArray[np.int64] | None = None
 
 
@@ -67,45 +68,42 @@ class Made(NamedTuple):
 class Counts:
     """The rows of a run so far, over all sources: what decides, chunk by chunk and in order, which of them repeat.
 
-    `seen` and `keys` count identities and row keys. Where a row's fate hangs on rows that come after it (last, error),
-    `looks_ahead` is true, and all chunks are to be foreseen before the first is decided.
+    Where a row's fate hangs on rows that come after it (last, error), `looks_ahead` is true, and all chunks are to be
+    foreseen before the first is decided. `seen` is where the identities of valid rows stood; nothing is in it where
+    duplicates are kept, since no row's fate hangs on that: there it is row keys that are counted.
     """
 
     def __init__(self, policy: Policy) -> None:
         self._mode = policy.duplicates_in_file
         self.looks_ahead = self._mode in ("last", "error")
-        self.seen = Repeats()
-        self._keys, self._totals = Repeats(with_places=False), Repeats()
+        self.seen, self._keys = Repeats(), Occurrences()
 
     def foresee(self, number: int, told: Told) -> None:
         """Takes note of a chunk of the source `number`, in order."""
-        self._totals.note(told.found, places_of(number, told.rows[told.valid]))
+        if told.found is not None:
+            self.seen.note(told.found, places_of(number, told.rows[told.valid]))
 
     def decide(self, number: int, told: Told) -> Decided:
         """What the others mean for this chunk of the source `number`, the next one in order."""
-        places = places_of(number, told.rows[told.valid])
-        again = self._again(told.found, places)
-        occurrence = None if told.keys is None else self._keys.add(told.keys, places_of(number, told.rows))
-        others = self._others(told.found[again], places[again])
-        return Decided(np.flatnonzero(told.valid)[again], others, occurrence)
-
-    def _again(self, found: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of the valid rows are set aside."""
-        if self._mode == "keep":
-            self.seen.note(found, places)
-            return np.zeros(len(found), dtype=np.bool_)
-        occurrence = self.seen.add(found, places)
+        occurrence = None if told.keys is None else self._keys.add(told.keys)
+        if told.found is None:
+            return Decided(_NONE, _NONE, occurrence)
         if not self.looks_ahead:
-            return occurrence > 1
-        total = self._totals.before(found)
-        return (occurrence < total) if self._mode == "last" else (total > 1)
+            self.foresee(number, told)
+        places = places_of(number, told.rows[told.valid])
+        others = self._others(told.found, places)
+        again = (others != places) & (others >= 0) & (told.found != 0)  # below 0: it was not foreseen
+        return Decided(np.flatnonzero(told.valid)[again], others[again], occurrence)
 
     def _others(self, found: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The place of the row that each of these rows repeats, or is repeated by."""
-        if not self.looks_ahead:
-            return self.seen.first(found)
-        first, last = self._totals.first(found), self._totals.last(found)
-        return last if self._mode == "last" else np.where(first == places, last, first)
+        """The place of the row that each of these rows repeats, or is repeated by; its own where there is none."""
+        if self._mode == "last":
+            return self.seen.last(found)
+        first = self.seen.first(found)
+        return np.where(first == places, self.seen.last(found), first) if self._mode == "error" else first
+
+
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +124,13 @@ class Preparer:
         """The chunk mapped, cleaned and validated."""
         plan = self.validator.plan
         checked = self.validator.check(mapped.apply(plan, chunk.frame))
-        keys = None
-        if plan.policy.duplicates_in_file == "keep" and self.account_known:
-            keys = payloads.base_keys(plan, checked.frame, self.target)
-        rows, counted = chunk.frame.index.to_numpy(dtype=np.int64), None if keys is None else key_identities(keys)
-        return Looked(checked, Told(rows, checked.valid, identities(self.validator, checked), counted), keys)
+        told = Told(chunk.frame.index.to_numpy(dtype=np.int64), checked.valid)
+        if plan.policy.duplicates_in_file != "keep":
+            return Looked(checked, told._replace(found=identities(self.validator, checked)), None)
+        if not self.account_known:
+            return Looked(checked, told, None)
+        keys = payloads.base_keys(plan, checked.frame, self.target)
+        return Looked(checked, told._replace(keys=key_identities(keys)), keys)
 
     def finish(self, chunk: Chunk, looked: Looked, decided: Decided) -> Made:
         """The chunk's rows under PART, then its cells, ordered by row. Every row of the chunk is in it."""

@@ -46,8 +46,9 @@ from pipeline.locate import as_mapped, located
 from pipeline.mapping import MAPPING_VERSION, Plan
 from pipeline.model import UserError
 from pipeline.pace import ErrorLimit
-from pipeline.payloads import KEY_VERSION, Repeats
+from pipeline.payloads import KEY_VERSION
 from pipeline.prepare import Counts
+from pipeline.repeats import Repeats
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk
 from pipeline.suppress import Suppressed
@@ -124,7 +125,7 @@ def prepare(
     """Pass two: every row read, mapped, cleaned, validated and written into a part, by the workers if there are any.
 
     `written` is told of each part, in order, once it is on disk: of which source it is, where, and what is in it if
-    this process has made it. Gives which of the valid rows share a phone or identifier, by their places.
+    this process has made it. Gives where the identities of valid rows stood, as far as rows were judged by that.
     """
     counts, advice = Counts(job.mapping.policy), Advice()
     readings = [

@@ -303,11 +303,12 @@ def test_repeats_are_told_whatever_the_policy_is(checked: Callable[..., dict[str
     assert [(g["rows"], [at["row"] for at in g["first"]]) for g in found["largest"]] == [(3, [2, 4, 7]), (2, [3, 6])]
 
 
-def test_repeats_are_found_across_files(leads: Leads, home: Path) -> None:
+@pytest.mark.parametrize("mode", ["first", "keep"])
+def test_repeats_are_found_across_files(leads: Leads, home: Path, mode: str) -> None:
     """Each row is named with its file."""
     for name in ("a.csv", "b.csv"):
         write_csv(home / name, [["Phone"], [phone(0)], ["x"]])
-    write(home / "list.toml", INSERT)
+    write(home / "list.toml", f'{INSERT}\n[policy]\nduplicates_in_file = "{mode}"\n')
     out = leads("check", "a.csv", "b.csv", "-m", "list.toml").out
     assert "2 share one: row 2 of a.csv, row 2 of b.csv" in out
     assert 'such as "x" in row 3 of a.csv, row 3 of b.csv' in out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from urllib.parse import parse_qsl, urlencode
@@ -11,13 +10,15 @@ from urllib.parse import parse_qsl, urlencode
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from conftest import phone
 from given import INSERT, TARGET, TEXT, UPDATE, checked, plan, text_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import payloads
-from pipeline.payloads import Payloads, Repeats, Target
+from pipeline.payloads import Payloads, Target
 from schemas.catalogue import CATALOGUE
 
 POLICY = "\n[policy]\n"
@@ -238,6 +239,24 @@ def test_bodies_are_what_urlencode_writes(rows: list[tuple[str, ...]], fixed: st
     assert bodies == expected
 
 
+@pytest.mark.parametrize(
+    ("toml", "columns"),
+    [
+        (INSERT + 'ClientId = "Id"', {"Phone": [phone(1), phone(2), phone(1)], "Id": ["", "7", "7"]}),
+        (UPDATE, {"By": ["LeadId", "ClientId", "LeadId"], "Id": ["4", "4", "4"], "City": ["a", "b", ""]}),
+    ],
+    ids=["insert", "update"],
+)
+def test_payloads_tell_the_identities_of_their_rows(toml: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """What repeats by its cells repeats by its payload, as the report has it: with null where there is nothing."""
+    made, frame, operation = built(toml, columns), checked(toml, columns).frame, plan(toml, *columns).operation
+    named = getattr(made, operation.duplicates_by or "")
+    told = pa.chunked_array(pc.if_else(pc.equal(named, ""), None, named))
+    own = payloads.identities(operation, {name: pa.array(frame[name]) for name in frame.columns}, len(frame))
+    assert payloads.identities_told(told).tolist() == own.tolist()
+    assert own[0] == own[2] != own[1]
+
+
 @given(st.lists(st.text(alphabet="0123456789 é", max_size=20)))
 def test_identities_tell_phones_apart(phones: list[str]) -> None:
     """One text has one identity, different texts have different ones, and nothing has none."""
@@ -263,49 +282,6 @@ def test_identities_follow_the_operation() -> None:
     assert list(payloads.identities(CATALOGUE["InsertLead"], {"PrimaryPhone": pa.array(["2025550101"])}, 1)) == [
         2025550101
     ]
-
-
-@given(
-    st.lists(st.lists(st.integers(-3, 3) | st.sampled_from([-(2**63), 2**63 - 1]), max_size=8), max_size=12),
-    st.integers(1, 40),
-)
-def test_repeats_count_like_a_counter(chunks: list[list[int]], longest: int) -> None:
-    """Over any chunks, each identity's occurrence is the number of times it came so far; 0 always is the first."""
-    repeats, seen = Repeats(longest), Counter[int]()
-    for chunk in chunks:
-        before = repeats.before(np.array(chunk, dtype=np.int64))
-        assert before.tolist() == [seen[n] if n else 0 for n in chunk]
-        expected = []
-        for n in chunk:
-            seen[n] += 1
-            expected.append(seen[n] if n else 1)
-        rows = np.arange(seen.total() - len(chunk), seen.total())
-        assert repeats.add(np.array(chunk, dtype=np.int64), rows).tolist() == expected
-
-
-@given(
-    st.lists(st.lists(st.integers(-3, 3), max_size=8), max_size=12),
-    st.integers(0, 4),
-    st.integers(1, 4),
-    st.integers(1, 40),
-)
-def test_repeats_know_where_each_identity_stood(chunks: list[list[int]], groups: int, rows: int, longest: int) -> None:
-    """The first and last place of each, and the identities that most rows share; 0 is nobody's."""
-    repeats, stood = Repeats(longest), dict[int, list[int]]()
-    for chunk in chunks:
-        first = sum(map(len, stood.values()))
-        for place, n in enumerate(chunk, first):
-            stood.setdefault(n, []).append(place)
-        repeats.add(np.array(chunk, dtype=np.int64), np.arange(first, first + len(chunk)))
-    asked = np.arange(-4, 5)
-    assert repeats.first(asked).tolist() == [stood.get(n, [-1])[0] for n in asked.tolist()]
-    assert repeats.last(asked).tolist() == [stood.get(n, [-1])[-1] for n in asked.tolist()]
-    several = {n: places for n, places in stood.items() if n and len(places) > 1}
-    shared = repeats.shared(groups, rows)
-    assert (shared.groups, shared.rows) == (len(several), sum(map(len, several.values())))
-    assert [group.rows for group in shared.largest] == sorted(map(len, several.values()), reverse=True)[:groups]
-    for group in shared.largest:
-        assert list(group.places) in [places[:rows] for places in several.values() if len(places) == group.rows]
 
 
 def test_frames_are_text() -> None:

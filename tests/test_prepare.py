@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
@@ -163,6 +165,60 @@ def test_kept_repeats_have_the_keys_of_their_occurrence() -> None:
     assert len(set(keys)) == 4
     assert keys[:2] == [row["row_key"] for row in prepared(INSERT, phones([A, B]))[0]]
     assert [row["client_id"] for row in (*one, *other)] == keys
+
+
+def cut_files(rows: st.SearchStrategy[Any]) -> st.SearchStrategy[list[list[list[Any]]]]:
+    """The files of a run, in chunks of some rows."""
+    return st.lists(st.lists(st.lists(rows, max_size=6), min_size=1, max_size=3), min_size=1, max_size=2)
+
+
+LISTED = st.tuples(st.sampled_from([A, B, C, "x", ""]), st.sampled_from(["", "7", "8"]), st.booleans())
+
+
+@settings(max_examples=40)
+@given(cut_files(LISTED))
+def test_kept_repeats_are_numbered_as_one_by_one(files: list[list[list[tuple[str, str, bool]]]]) -> None:
+    """However a run's files are cut, a key counts the earlier rows of its phone and ClientId, refused ones too."""
+    toml, seen = INSERT + 'ClientId = "Id"\nCity = "City"\n' + POLICY.format("keep"), Counter[tuple[str, str]]()
+    cut, expected = [], []
+    for rows in files:
+        first, chunks = 2, []
+        for some in rows:
+            cells = {
+                "Phone": [r[0] for r in some],
+                "Id": [r[1] for r in some],
+                "City": ["x" * 101 * r[2] for r in some],
+            }
+            chunks.append(chunk(cells, first))
+            first += len(some)
+            for number, client_id, is_refused in some:
+                seen[number, client_id] += 1
+                is_sent = number in (A, B, C) and not is_refused
+                expected.append(_numbered_key(number, client_id, seen[number, client_id]) if is_sent else None)
+        cut.append(chunks)
+    assert [row["row_key"] for rows in prepared(toml, *cut) for row in rows] == expected
+
+
+def _numbered_key(number: str, client_id: str, occurrence: int) -> str:
+    parts = [TARGET.url, TARGET.account, "InsertLead", "Spring", "", client_id, number]
+    parts += [str(occurrence)] if occurrence > 1 else []
+    return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:32]
+
+
+@settings(max_examples=40)
+@given(
+    cut_files(st.sampled_from([A, B, C, "x"])),
+    st.sampled_from(["first", "last", "error"]),
+)
+def test_repeats_are_set_aside_as_one_by_one(files: list[list[list[str]]], mode: str) -> None:
+    """However a run's files are cut, the policy is kept as by who sees all rows at once."""
+    numbers = [number for rows in files for some in rows for number in some]
+    expected = []
+    for at, number in enumerate(numbers):
+        others = {"first": numbers[:at], "last": numbers[at + 1 :], "error": numbers[:at] + numbers[at + 1 :]}[mode]
+        expected.append("bad_phone" if number == "x" else AGAIN if number in others else "valid")
+    got = prepared(INSERT + POLICY.format(mode), *(phones(*rows) for rows in files))
+    assert [fate for rows in got for fate in fates(rows)] == expected
 
 
 @pytest.mark.parametrize("mode", ["first", "keep"])
