@@ -1,4 +1,4 @@
-"""What a row costs the journal: `journal.py ROWS`, two durable writes a row, from 32 workers, and nothing else.
+"""What a row costs the journal: `journal.py ROWS`, two durable writes a row, from 64 workers, and nothing else.
 
 Prints the processor time per row in microseconds.
 """
@@ -18,7 +18,7 @@ from pipeline.model import Judgement, Outcome, Payload, Status
 from pipeline.transport import new_loop
 from schemas.spec import Verdict
 
-WORKERS = 32
+WORKERS = 64
 _SAID = Judgement(Verdict.ACCEPTED, "ok", "", 200, "Result: OK")
 _OUTCOME = Outcome(Status.ACCEPTED, "ok", _SAID, 1, 1.0, sent=True)
 
