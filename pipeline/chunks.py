@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from pipeline import kept, mapped, mapping, report, settings
+from pipeline import kept, mapped, mapping, report, settings, statedb
 from pipeline.advice import Advice
 from pipeline.cluster import Cluster, ClusterError
 from pipeline.folder import RunFolder
@@ -321,6 +321,7 @@ def unfit(path: str) -> str | None:
         job = kept.on_worker(RunFolder(Path(path)))
         if job.command != "check":
             kept.own_credentials(job)
+            statedb.check_server(job.settings.state)
     except UserError as error:
         return str(error)
     return None

@@ -79,6 +79,12 @@ def engine(url: str) -> sa.Engine:
     return made
 
 
+def check_server(url: str) -> None:
+    """Raises UserError where the state database is on a server that does not let this process in."""
+    if is_postgresql(sa.make_url(url)):
+        engine(url).dispose()
+
+
 def reading(url: str) -> sa.Engine:
     """The state database to be read and never written; where there is none, one that knows nothing.
 

@@ -305,6 +305,22 @@ def test_a_worker_goes_by_the_settings_of_the_run(
     assert kept.own_credentials(job) == {"token": TOKEN, "accid": "sandbox"}
 
 
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_worker_that_the_state_database_does_not_let_in_says_so_beforehand(
+    leads: Leads, home: Path, account: Account, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run's manifest has no password: each worker brings its own."""
+    given = account.env | {"LEADS_STATE": database}
+    run = leads(*list_of(home, 1), env=given).folder
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    assert chunks.unfit(str(run)) is None
+    monkeypatch.setenv("LEADS_STATE", "")
+    told = chunks.unfit(str(run)) or ""
+    assert "--state postgresql+psycopg://" in told
+    assert "password" in told
+
+
 @pytest.fixture
 def task(home: Path) -> Task:
     """A task of a run that is not there: whoever may not do it says so before it looks."""
