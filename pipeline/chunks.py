@@ -72,7 +72,7 @@ class Reading:
 class Written(NamedTuple):
     """The number of a part, its rows (none: there is no part), and what the vendor advises against in them.
 
-    `table` is what was written, where this process has it.
+    `table` is what was written, the source's cells left out where they come from elsewhere; None where nobody asked.
     """
 
     part: int
@@ -87,8 +87,8 @@ class Crew(Protocol):
     def told(self, reading: Reading) -> Iterator[Told]:
         """What is told of each chunk, in order."""
 
-    def parts(self, reading: Reading, counts: Counts) -> Iterator[Written]:
-        """Writes the part of each chunk, in order. It is on disk when it is given."""
+    def parts(self, reading: Reading, counts: Counts, *, shows: bool) -> Iterator[Written]:
+        """Writes the part of each chunk, in order, and `shows` what is in it. It is on disk when it is given."""
 
 
 @contextmanager
@@ -117,13 +117,14 @@ class _Alone:
     def told(self, reading: Reading) -> Iterator[Told]:
         return (reading.preparer.look(chunk).told for chunk in reading.chunks())
 
-    def parts(self, reading: Reading, counts: Counts) -> Iterator[Written]:
+    def parts(self, reading: Reading, counts: Counts, *, shows: bool) -> Iterator[Written]:
         for part, chunk in enumerate(reading.chunks()):
             looked = reading.preparer.look(chunk)
             decided = counts.decide(reading.preparer.number, looked.told)
             made = reading.preparer.finish(chunk, looked, decided)
             made = made._replace(part=_only(made.part, _chosen(reading, chunk)))
-            yield _write(self.run, (reading.preparer.number, part), made)._replace(table=made.part)
+            written = _write(self.run, (reading.preparer.number, part), made)
+            yield written._replace(table=made.part) if shows else written
 
 
 def _chosen(reading: Reading, chunk: Chunk) -> _Rows | None:
@@ -161,12 +162,12 @@ class At(NamedTuple):
     part: int
 
     def file(self, kind: str) -> Path:
-        """Where a chunk is handed over (arrow), what is told of it (told), and what was decided of its rows."""
+        """Where a chunk is handed over (arrow), what is told of it, decided of its rows, and shown of its part."""
         return Path(self.path, "spool", f"{self.number:03d}-{self.part:06d}.{kind}")
 
     def remove(self) -> None:
         """Removes these files, once its part is written."""
-        for kind in ("arrow", "told", "decided"):
+        for kind in ("arrow", "told", "decided", "shown"):
             self.file(kind).unlink(missing_ok=True)
 
     def key(self, task: str) -> str:
@@ -209,18 +210,18 @@ class _Workers:
         looked.at.remove()
         return told
 
-    def parts(self, reading: Reading, counts: Counts) -> Iterator[Written]:
-        """Writes the part of each chunk, in order. It is on disk when it is given."""
+    def parts(self, reading: Reading, counts: Counts, *, shows: bool) -> Iterator[Written]:
+        """As `Crew.parts`."""
         looking: deque[_Sent] = deque()
         finishing: deque[_Sent] = deque()
         for part, chunk in enumerate(reading.chunks()):
             looking.append(self._look(reading, part, chunk, keeps=True))
             if len(looking) > 2 * self._at_once:
-                finishing.append(self._finish(looking.popleft(), counts))
+                finishing.append(self._finish(looking.popleft(), counts, shows))
             while finishing and (len(finishing) > self._at_once or finishing[0].future.done()):
                 yield self._written(finishing.popleft())
         while looking:
-            finishing.append(self._finish(looking.popleft(), counts))
+            finishing.append(self._finish(looking.popleft(), counts, shows))
         while finishing:
             yield self._written(finishing.popleft())
 
@@ -230,17 +231,21 @@ class _Workers:
         future = self._cluster.submit(look, at, keeps, key=at.key("look" if keeps else "foresee"))
         return _Sent(at, _chosen(reading, chunk), future)
 
-    def _finish(self, looked: _Sent, counts: Counts) -> _Sent:
+    def _finish(self, looked: _Sent, counts: Counts, shows: bool) -> _Sent:
         worker = self._cluster.result(looked.future)
         decided = counts.decide(looked.at.number, Told(**_numbers(looked.at.file("told"))))
         _tell(looked.at.file("decided"), **decided._asdict(), chosen=looked.chosen)
         # Whoever has looked at it still has what came of it; any other can look again.
         near = {"workers": [worker], "allow_other_workers": True, "priority": 1}
         key = looked.at.key("finish")
-        return looked._replace(future=self._cluster.submit(finish, looked.at, key=key, **near))
+        return looked._replace(future=self._cluster.submit(finish, looked.at, shows, key=key, **near))
 
     def _written(self, finished: _Sent) -> Written:
         written: Written = self._cluster.result(finished.future)
+        shown = finished.at.file("shown")
+        if shown.exists():
+            with pa.ipc.open_file(pa.py_buffer(shown.read_bytes())) as batches:
+                written = written._replace(table=batches.read_all())
         finished.at.remove()
         return written
 
@@ -261,6 +266,13 @@ def _hand_over(chunk: Chunk, file: Path) -> None:
         batches.write_batch(batch)
 
 
+def _show(part: pa.Table, file: Path) -> None:
+    """Writes what the report has of a part, and what says which of its rows would go. Raises DiskError."""
+    shown = part.select(report.PART.names)
+    with _spooling(file) as written, pa.ipc.new_file(written, shown.schema) as batches:
+        batches.write_table(shown)
+
+
 def _tell(file: Path, **numbers: npt.NDArray[Any] | None) -> None:
     """Writes arrays for whoever asks for them; None is left out. Raises DiskError."""
     arrays: dict[str, Any] = {name: array for name, array in numbers.items() if array is not None}
@@ -276,9 +288,13 @@ def _numbers(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _spooling(file: Path) -> Iterator[IO[bytes]]:
+    own = file.with_name(
+        f"{file.name}.{secrets.token_hex(4)}"
+    )  # a worker that was taken for dead may still be at the same
     try:
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
+        with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
             yield written
+        own.replace(file)
     except OSError as error:
         raise DiskError(f"{file}: can't be written: {error.strerror or error}") from None
 
@@ -346,8 +362,8 @@ def look(at: At, keeps: bool) -> str:
     return address
 
 
-def finish(at: At) -> Written:
-    """A task: writes the part of a chunk. To do it again writes the same."""
+def finish(at: At, shows: bool) -> Written:
+    """A task: writes the part of a chunk, and `shows` the client what is in it. To do it again writes the same."""
     with _working(at.nonce):
         own = _preparer(at._replace(part=0))
         ready = _BENCH.looked.pop(at, None)
@@ -357,7 +373,10 @@ def finish(at: At) -> Written:
         numbers = _numbers(at.file("decided"))
         chosen = numbers.pop("chosen", None)
         made = own.finish(*ready, Decided(**numbers))
-        return _write(RunFolder(Path(at.path)), (at.number, at.part), made._replace(part=_only(made.part, chosen)))
+        made = made._replace(part=_only(made.part, chosen))
+        if shows:
+            _show(made.part, at.file("shown"))
+        return _write(RunFolder(Path(at.path)), (at.number, at.part), made)
 
 
 def forget(nonce: str) -> None:

@@ -148,14 +148,13 @@ class Report:
         self.counts: Counter[tuple[str, str | None]] = Counter()
         self.repairs: Counter[tuple[str, bool]] = Counter()
 
-    def add(self, number: int, path: Path, part: pa.Table | None) -> None:
-        """Takes the part of a source as soon as it is on disk: they come source by source, and in order of their rows.
+    def add(self, number: int, part: pa.Table) -> None:
+        """Takes what is in the part of a source, once that is on disk: source by source, and in order of their rows.
 
-        `part` is what it holds, where that is known. Where the report has the sources in another order, the parts are
-        taken when all are there.
+        Where the report has the sources in another order, the parts are taken when all are there.
         """
         if self._is_in_order:
-            self._take(number, self._read(path) if part is None else part)
+            self._take(number, part)
 
     def finish(self) -> None:
         """Takes the parts that were not added."""

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -120,12 +119,12 @@ def prepare(
     sources: Sequence[Source],
     *,
     workers: Cluster | None,
-    written: Callable[[int, Path, pa.Table | None], None] = lambda _number, _path, _part: None,
+    written: Callable[[int, pa.Table], None] | None = None,
 ) -> Repeats:
     """Pass two: every row read, mapped, cleaned, validated and written into a part, by the workers if there are any.
 
-    `written` is told of each part, in order, once it is on disk: of which source it is, where, and what is in it if
-    this process has made it. Gives where the identities of valid rows stood, as far as rows were judged by that.
+    `written` is told of each part, in order, once it is on disk: of which source it is, and what it holds. Gives which
+    of the valid rows share a phone or identifier, by their places.
     """
     counts, advice = Counts(job.mapping.policy), Advice()
     readings = [
@@ -138,12 +137,12 @@ def prepare(
                 for told in crew.told(reading):
                     counts.foresee(number, told)
         for reading in readings:
-            for made in crew.parts(reading, counts):
+            for made in crew.parts(reading, counts, shows=written is not None):
                 advice.add(made.advice)
                 world.progress.reading(made.rows)
-                if made.rows:
-                    number = reading.preparer.number
-                    written(number, run.part(number, made.part), made.table)
+                if made.rows and written is not None:
+                    assert made.table is not None
+                    written(reading.preparer.number, made.table)
     _note(run, list(advice.notes()))
     run.remove_spool()
     return counts.seen
