@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import openpyxl
@@ -67,13 +68,14 @@ _NOTES = ("", "Asked for a call after 5 pm", "Renewal: policy #4711 & rider, 10%
 _SPELLINGS = ("{0}{1}{2}", "({0}) {1}-{2}", "{0}-{1}-{2}", "+1 {0} {1} {2}")
 
 
-def write_csv(path: Path, rows: int) -> None:
-    """Writes `rows` leads."""
-    phones = _phones(rows)
-    with path.open("w", encoding="utf-8", newline="") as file:
+def write_csv(path: Path, rows: int, begun: int | None = None) -> None:
+    """Writes `rows` leads, or those that come after the `begun` ones that are there."""
+    left = islice(enumerate(_phones(rows)), begun, None)
+    with path.open("a", encoding="utf-8", newline="") as file:
         written = csv.writer(file)
-        written.writerow(HEADER)
-        written.writerows(_lead(number, phone) for number, phone in enumerate(phones))
+        if begun is None:
+            written.writerow(HEADER)
+        written.writerows(_lead(number, phone) for number, phone in left)
 
 
 def write_xlsx(path: Path, rows: int) -> None:

@@ -39,6 +39,7 @@ class Programs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._runs = 0
+        self._lists: list[int] = []  # how many rows the lists have that were made
         self.mapping = folder / "mapping.toml"
         self.mapping.write_text(MAPPING, encoding="utf-8")
 
@@ -91,8 +92,15 @@ class Programs:
         return self._folder / f"runs-{self._runs}"
 
     def csv(self, rows: int) -> Path:
-        """A list with so many leads."""
-        return self._made(self._folder / f"leads-{rows}.csv", rows, write_csv)
+        """A list with so many leads; a larger one begins as those before it."""
+        return self._made(self._folder / f"leads-{rows}.csv", rows, self._write_csv)
+
+    def _write_csv(self, path: Path, rows: int) -> None:
+        shorter = max((made for made in self._lists if made < rows), default=None)
+        if shorter is not None:
+            shutil.copyfile(self.csv(shorter), path)
+        write_csv(path, rows, shorter)
+        self._lists.append(rows)
 
     def xlsx(self, rows: int) -> Path:
         """The same as a workbook."""
