@@ -25,11 +25,12 @@ READ_XLSX = _TIMED.format(
     work="for row in CalamineWorkbook.from_path(sys.argv[1]).get_sheet_by_index(0).iter_rows(): pass",
 )
 _BODIES = """
-import sys, pathlib, pyarrow.parquet as pq
+import itertools, sys, pathlib, pyarrow.parquet as pq
+parts = sorted(pathlib.Path(sys.argv[1]).glob("parts/*.parquet"))
+bodies = (body for part in parts for body in pq.read_table(part, columns=["payload"])["payload"].to_pylist())
 with open(sys.argv[2], "w") as file:
-    for part in sorted(pathlib.Path(sys.argv[1]).glob("parts/*.parquet")):
-        for body in pq.read_table(part, columns=["payload"])["payload"].to_pylist():
-            file.write(body + "&token=invented&accid=bench\\n")
+    for body in itertools.islice(bodies, int(sys.argv[3])):
+        file.write(body + "&token=invented&accid=bench\\n")
 """
 
 
@@ -74,9 +75,10 @@ class Programs:
         return cost
 
     def bare(self, rows: int, url: str) -> Cost:
-        """aiohttp alone, with the forms that the last load has made."""
+        """aiohttp alone, with the first of the forms that the last load has made."""
         bodies = self._folder / "bodies.txt"
-        self.run("bodies", rows, [sys.executable, "-c", _BODIES, str(max(self.runs.glob("*"))), str(bodies)])
+        made = [str(max(self.runs.glob("*"))), str(bodies), str(rows)]
+        self.run("bodies", rows, [sys.executable, "-c", _BODIES, *made])
         cost = self.run("bare.py", rows, [str(PEERS), str(HERE / "bare.py"), str(bodies), url + PATH])
         if cost.output.strip() != str(rows):
             raise RuntimeError(f"bare.py of {rows} rows: {cost.output}")
