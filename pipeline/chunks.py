@@ -288,9 +288,8 @@ def _numbers(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _spooling(file: Path) -> Iterator[IO[bytes]]:
-    own = file.with_name(
-        f"{file.name}.{secrets.token_hex(4)}"
-    )  # a worker that was taken for dead may still be at the same
+    # A name of its own until it is whole: a worker that was taken for dead may still be at the same.
+    own = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as written:
             yield written
