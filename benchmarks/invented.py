@@ -8,9 +8,12 @@ why the mapping keeps duplicates; ClientIds differ on every row.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, cycle, islice
 from pathlib import Path
+from xml.sax.saxutils import escape
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import openpyxl
 import phonenumbers
@@ -51,7 +54,6 @@ dialing = "import-only"
 duplicates_in_file = "keep"
 """
 
-_LINES = range(100, 200)
 _NOT_A_PERSON = frozenset({800, 833, 844, 855, 866, 877, 888, 900})  # toll-free and premium
 _FIRST = ("Ada", "Grace", "Linus", "María", "Barbara", "Edsger", "Radia", "Søren", "Ken", "Margaret", "Tim")
 _LAST = ("Example", "O'Sample", "Testa-Vance", "Placeholder", "Núñez", "Doe", "Mustermann")
@@ -70,49 +72,56 @@ _SPELLINGS = ("{0}{1}{2}", "({0}) {1}-{2}", "{0}-{1}-{2}", "+1 {0} {1} {2}")
 
 def write_csv(path: Path, rows: int, begun: int | None = None) -> None:
     """Writes `rows` leads, or those that come after the `begun` ones that are there."""
-    left = islice(enumerate(_phones(rows)), begun, None)
     with path.open("a", encoding="utf-8", newline="") as file:
         written = csv.writer(file)
         if begun is None:
             written.writerow(HEADER)
-        written.writerows(_lead(number, phone) for number, phone in left)
+        written.writerows(islice(_leads(), begun, rows))
 
 
 def write_xlsx(path: Path, rows: int) -> None:
-    """Writes `rows` leads as a workbook."""
+    """Writes `rows` leads as a workbook, as openpyxl would; it takes ten times as long for the rows."""
+    empty = io.BytesIO()
     book = openpyxl.Workbook(write_only=True)
-    sheet = book.create_sheet("Leads")
-    sheet.append(HEADER)
-    for number, phone in enumerate(_phones(rows)):
-        sheet.append(_lead(number, phone))
-    book.save(path)
+    book.create_sheet("Leads").append(HEADER)
+    book.save(empty)
+    with ZipFile(empty) as read, ZipFile(path, "w", ZIP_DEFLATED) as written:
+        for member in read.namelist():
+            with written.open(member, "w") as file:
+                before, end, after = read.read(member).partition(b"</sheetData>")
+                file.write(before)
+                if end:
+                    file.writelines(_row(at, lead) for at, lead in enumerate(islice(_leads(), rows), start=2))
+                file.write(end + after)
 
 
-def _phones(rows: int) -> Iterator[tuple[str, str, str]]:
-    """Area code, exchange and line; neighbours differ in the area code."""
+def _row(at: int, lead: tuple[str, ...]) -> bytes:
+    """A lead as SpreadsheetML; `at` counts from 1."""
+    cells = [
+        f'<c r="{column}{at}" t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+        if value
+        else f'<c r="{column}{at}" t="inlineStr" />'
+        for column, value in zip("ABCDEFGHIJK", lead, strict=True)
+    ]
+    return f'<row r="{at}">{"".join(cells)}</row>'.encode()
+
+
+def _leads() -> Iterator[tuple[str, ...]]:
+    """Leads without end."""
+    ids = map("00Q{:012d}".format, count())
+    streets = [f"{number} Example Street" for number in range(1, 9001)]
+    places = zip(*_PLACES, strict=True)
+    repeated = (_phones(), _FIRST, _LAST, streets, *places, _OWNERS, _SOURCES, _NOTES)
+    return zip(ids, *map(cycle, repeated), strict=False)
+
+
+def _phones() -> list[str]:
+    """Each number once, in one of the spellings; neighbours differ in the area code."""
     areas = [area for area in range(200, 1000) if _is_us(area)]
-    for number in range(rows):
-        lines, area = divmod(number, len(areas))
-        yield str(areas[area]), "555", f"{_LINES[lines % len(_LINES)]:04d}"
+    numbers = enumerate((area, line) for line in range(100, 200) for area in areas)
+    return [_SPELLINGS[at % len(_SPELLINGS)].format(area, "555", f"{line:04d}") for at, (area, line) in numbers]
 
 
 def _is_us(area: int) -> bool:
     number = phonenumbers.PhoneNumber(country_code=1, national_number=area * 10_000_000 + 555_2345)
     return area not in _NOT_A_PERSON and phonenumbers.region_code_for_number(number) == "US"
-
-
-def _lead(number: int, phone: tuple[str, str, str]) -> tuple[str, ...]:
-    city, state, zip_code = _PLACES[number % len(_PLACES)]
-    return (
-        f"00Q{number:012d}",
-        _SPELLINGS[number % len(_SPELLINGS)].format(*phone),
-        _FIRST[number % len(_FIRST)],
-        _LAST[number % len(_LAST)],
-        f"{number % 9000 + 1} Example Street",
-        city,
-        state,
-        zip_code,
-        _OWNERS[number % len(_OWNERS)],
-        _SOURCES[number % len(_SOURCES)],
-        _NOTES[number % len(_NOTES)],
-    )
