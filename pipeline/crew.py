@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -20,16 +20,17 @@ import httpx
 import numpy as np
 import sqlalchemy as sa
 
-from pipeline import holding, journal, kept, leases, marked, outgoing, people, processes, records, sending, statedb
+from pipeline import holding, journal, kept, leases, marked, outgoing, people, processes, sending, statedb
 from pipeline.delivery import World as SendingWorld
 from pipeline.delivery import utc_now
 from pipeline.folder import RunFolder
 from pipeline.holding import Heard, Moments
 from pipeline.leases import Lease
-from pipeline.model import JournalError, Payload, Status, UserError
+from pipeline.model import JournalError, Status, UserError
 from pipeline.outgoing import Choice, Outgoing, Portion
 from pipeline.pace import ErrorLimit, Line, Watch
-from pipeline.push import Claim, Push, Shared
+from pipeline.partitions import Division, Linked
+from pipeline.push import Push, Shared
 from pipeline.sending import Access, Wiring
 from pipeline.transport import PooledTransport, new_loop
 from pipeline.writes import LeaseLostError
@@ -45,6 +46,7 @@ class Task:
     settings: dict[str, str]  # as `settings.kept` gives them
     lease: Lease
     partitions: int
+    linked: Path  # which rows go together, as the client has found
     limit: int | None
     choice: Choice
     as_of: int | None
@@ -52,6 +54,12 @@ class Task:
     suppressed: Path  # the numbers that must not be contacted, as the client has read them
     version: str = field(default_factory=partial(version, "dialedin-leads"))
     machine: str = field(default_factory=processes.this_machine)
+
+    @property
+    def division(self) -> Division:
+        """How the run's rows are divided."""
+        with np.load(self.linked) as found:
+            return Division(self.partitions, Linked(**found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +109,9 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
         with _taken(state, task.lease) as held, marked.do_not_call(state, job.scope) as listed:
             barred = outgoing.barred(state, listed, np.load(task.suppressed), job.operation)
             curfew = people.curfew(job.operation, job.mapping.policy, outside.now)
-            whole = Outgoing(
-                job, run, state, barred, task.limit, task.choice, task.as_of, task.may_resend, curfew=curfew
-            )
-            rows = replace(whole, portion=Portion(task.partitions, task.lease.partition))
+            asked = (task.limit, task.choice, task.as_of, task.may_resend)
+            portion = Portion(task.division, task.lease.partition)
+            rows = Outgoing(job, run, state, barred, *asked, curfew=curfew, portion=portion)
             return _Turn(rows, held, watch, outside, credentials).run()
     except LeaseLostError:
         return End(watch, was_lost=True)
@@ -165,9 +172,8 @@ class _Turn:
 
     def _push(self, written: journal.Journal, heard: Heard) -> Push:
         rows, rate = self._rows, self._rows.job.settings.rate
-        limiter = _Paced(self, Line.of(rate, rows.portion.partitions)) if rate else _Unpaced(self)
-        claim = partial(claimed, rows.state, rows.job.scope, rows.run.run_id)
-        shared = Shared(limiter, heard.concurrency, self._may_leave, claim)
+        limiter = _Paced(self, Line.of(rate, rows.portion.division.partitions)) if rate else _Unpaced(self)
+        shared = Shared(limiter, heard.concurrency, self._may_leave)
         world = SendingWorld(self._outside.now, self._outside.rng, self._count)
         return Wiring(rows.job, self._access).push(rows, written, self._watch, world, shared)
 
@@ -302,24 +308,3 @@ class _Paced:
         while (early := begins - leases.clock()) > 0:  # noqa: ASYNC110 a loop may wake its tasks a little early
             await asyncio.sleep(early)
         return leases.clock() < max(ends, begins + _WAKING_SECONDS) and not self._turn.must_tell
-
-
-def claimed(state: sa.Engine, account: str, run_id: str, payload: Payload) -> Claim:
-    """Whose row is under way with a payload's phone or identifier.
-
-    Raises RuntimeError where the payload's own row has begun or ended already: it would wait for ever.
-    """
-    own = records.own(state, run_id, payload.source, (payload.row, payload.row)).get(payload.row)
-    if not _may_begin(payload, own):
-        raise RuntimeError(f"row {payload.row} of source {payload.source} of run {run_id} is in the journal already")
-    holders = records.holders(state, account, payload.phone, payload.identifier)
-    if not holders:
-        return Claim.NOBODYS
-    return Claim.OURS if holders == {run_id} else Claim.OTHERS
-
-
-def _may_begin(payload: Payload, own: records.Own | None) -> bool:
-    """Whether nothing but a claim keeps a row from being begun, where the journal has `own` of it."""
-    if own is None or own.was_held:
-        return payload.prior is None
-    return payload.prior is not None and own.status in (Status.UNKNOWN, Status.NOT_ATTEMPTED)

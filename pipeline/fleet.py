@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import granting, leases, partitions, records, settings
+from pipeline import granting, leases, records, settings
 from pipeline.cluster import Cluster, ClusterError
 from pipeline.crew import End, Task, send_partition
 from pipeline.delivery import micros
@@ -32,7 +32,7 @@ from pipeline.pace import Seen, Watch
 from pipeline.push import Pushed
 
 TURNS_AT_MOST = 20  # of one partition: workers that die so often will die again
-_SUPPRESSED = "suppressed.npy"  # in the spool folder
+_SUPPRESSED, _LINKED = "suppressed.npy", "linked.npz"  # in the spool folder
 
 
 class Crew(Protocol):
@@ -123,9 +123,10 @@ class Fleet:
         self._rows, self._state, self._run_id = rows, rows.state, rows.run.run_id
         self._scope = Scope(self._run_id, rows.job.scope, rows.job.operation.name)
         granting.open_fleet(self._state, self._run_id, rows.job.scope)
-        suppressed = rows.run.spool / _SUPPRESSED
-        with replacing(suppressed) as file:
+        with replacing(rows.run.spool / _SUPPRESSED) as file:
             np.save(file, rows.suppressed.numbers)
+        with replacing(rows.run.spool / _LINKED) as file:
+            np.savez(file, **rows.portion.division.linked._asdict())
         self._parts = self._divided()
         for part in self._parts:
             self._grant(part)
@@ -142,7 +143,7 @@ class Fleet:
 
     def _divided(self) -> list[_Partition]:
         """The partitions, each with how many of its rows may go, and its share of the concurrency."""
-        rows, count = self._rows, self._rows.portion.partitions
+        rows, count = self._rows, self._rows.portion.division.partitions
         tally = self._tally if rows.choice is self._counted.choice else rows.tally()  # after a canary others are left
         self._limits = None if rows.limit is None else tally.by_partition
         self._ended_before = self._ended() if rows.limit is not None and rows.choice is not Choice.ALL else 0
@@ -159,10 +160,10 @@ class Fleet:
 
     def _ended(self) -> npt.NDArray[np.int64]:
         """How many rows of each partition have an outcome that stays."""
-        count = self._rows.portion.partitions
-        found = np.zeros(count, dtype=np.int64)
+        division = self._rows.portion.division
+        found = np.zeros(division.partitions, dtype=np.int64)
         for keys in records.keys_of(self._state, self._scope, sending=False):
-            found += np.bincount(partitions.of(keys, count), minlength=count)
+            found += np.bincount(division.of(keys), minlength=division.partitions)
         return found
 
     def _grant(self, part: _Partition) -> None:
@@ -180,7 +181,8 @@ class Fleet:
                 run=rows.run.path.absolute(),
                 settings=settings.kept(rows.job.settings),
                 lease=part.lease,
-                partitions=rows.portion.partitions,
+                partitions=rows.portion.division.partitions,
+                linked=(rows.run.spool / _LINKED).absolute(),
                 limit=part.limit,
                 choice=part.choice,
                 as_of=rows.as_of,
@@ -243,9 +245,10 @@ class Fleet:
     def _go_on(self, part: _Partition) -> None:
         """Nobody sends the partition any more: its rows under way are given up, and another worker looks them up."""
         part.passing = part.lease = part.future = None
-        count, left = self._rows.portion.partitions, []
+        left = []
         for keys in records.keys_of(self._state, self._scope, sending=True):
-            left += keys["seq"].filter(partitions.of(keys, count) == part.number).to_pylist()
+            mine = self._rows.portion.division.of(keys) == part.number
+            left += keys["seq"].filter(mine).to_pylist()
         at = micros(self._world.now())
         records.bury(self._state, self._rows.job.scope, at, run_id=self._run_id, only=left)
         if self._is_over():

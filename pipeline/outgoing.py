@@ -23,6 +23,7 @@ from pipeline.job import Job
 from pipeline.journal import Scope
 from pipeline.ledger import Decision, Entry, decide, is_in_doubt
 from pipeline.model import OUTSIDE_HOURS, Bar, Held, Payload, Place, Status
+from pipeline.partitions import Division, Links
 from pipeline.records import Own
 from schemas.spec import Effect, LedgerRule, Operation, Settle
 
@@ -68,11 +69,14 @@ class Tally:
         return told
 
 
+_WHOLE = Division()
+
+
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """One of the parts into which a run's rows are divided among workers; None: of all of them."""
+    """One of the partitions into which a run's rows are divided among workers; None: all of them."""
 
-    partitions: int = 1
+    division: Division = _WHOLE
     partition: int | None = None
 
 
@@ -118,7 +122,7 @@ class Outgoing:
 
     def tally(self) -> Tally:
         """How many rows would be sent now, and who has sent them before."""
-        told = Tally(by_partition=np.zeros(self.portion.partitions, dtype=np.int64))
+        told = Tally(by_partition=np.zeros(self.portion.division.partitions, dtype=np.int64))
         for rows in self._rows():
             told.valid += rows.valid.num_rows
             self._count(rows, told)
@@ -142,8 +146,8 @@ class Outgoing:
             going = ~(rows.barred | wait)
         found = np.flatnonzero(going)[: None if self.limit is None else max(self.limit - told.to_send, 0)]
         told.to_send += len(found)
-        of = partitions.of(rows.valid, self.portion.partitions)[found]
-        told.by_partition += np.bincount(of, minlength=self.portion.partitions)
+        division = self.portion.division
+        told.by_partition += np.bincount(division.of(rows.valid)[found], minlength=division.partitions)
         told.waiting.update(opening for opening, waits in zip(rows.openings, wait, strict=True) if opening and waits)
 
     def _look_for_phones(self, rows: _Rows, told: Tally) -> None:
@@ -203,7 +207,7 @@ class Outgoing:
     def _known(self, number: int, rows: pa.Table) -> _Rows:
         valid = rows.filter(pa.array(rows["status"].to_numpy() == Status.VALID.value))
         if self.portion.partition is not None:
-            valid = valid.filter(pa.array(partitions.of(valid, self.portion.partitions) == self.portion.partition))
+            valid = valid.filter(pa.array(self.portion.division.of(valid) == self.portion.partition))
         own = self._own(number, valid)
         valid = valid.filter(pa.array(self._are_chosen(valid["row"].to_pylist(), own), pa.bool_()))
         barred = self.suppressed.rows(self.job.operation, valid)
@@ -356,6 +360,16 @@ def barred(
 def _delivered_by(rows: _Rows) -> Counter[str]:
     latest = (next((e for e in reversed(entries) if e.is_delivered), None) for entries in rows.known.values())
     return Counter(entry.run_id for entry in latest if entry is not None)
+
+
+def divided(run: RunFolder, count: int) -> Division:
+    """All rows of a run that are valid, divided into so many partitions."""
+    links = Links()
+    if count > 1:
+        for _, path in run.part_paths():
+            rows = pq.ParquetFile(path).read(["status", *partitions.COLUMNS])
+            links.note(rows.filter(pc.equal(rows["status"], Status.VALID.value)))
+    return Division(count, links.linked())
 
 
 def _read(path: Path) -> Iterator[pa.Table]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -27,7 +26,6 @@ from schemas.spec import Verdict
 
 WAITING_AT_MOST = 64  # rows that wait for their own phone before the feed pauses
 DOUBTS_AT_MOST = 100  # rows that rest in doubt before the feed pauses
-CLAIM_SECONDS = 0.2  # between two looks whether another worker of this run is done with a phone
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +79,6 @@ def plainly(sender: Sender, endpoint: Endpoint, payload: Payload, trail: Trail) 
     return Delivery(sender, endpoint, payload, payload.body, trail)
 
 
-class Claim(StrEnum):
-    """Whose row holds the phone or the identifier that another row waits for."""
-
-    OURS = "ours"  # another worker of this run: it ends, or is given up
-    OTHERS = "others"
-    NOBODYS = "nobody's"  # by now
-
-
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What a worker that sends a part of a run shares with the others.
@@ -99,7 +89,6 @@ class Shared:
     limiter: Limiter
     concurrency: int
     may_leave: Callable[[], bool]
-    claim: Callable[[Payload], Claim]  # asks the state database
 
 
 def _always() -> bool:
@@ -242,25 +231,17 @@ class Push:
                 self._settle(delivery, delivery.interrupted())
             return False
         try:
-            begun = await self._begin(delivery)
-            if begun is not None:
-                return begun and await self._send(delivery)
+            return await self._begin(delivery) and await self._send(delivery)
         except asyncio.CancelledError:
             self._settle(delivery, delivery.interrupted())
             return False
-        return self._aside(self._wait_for_claim(delivery))
 
-    async def _begin(self, delivery: Delivery) -> bool | None:
-        """Whether the row is durably `sending`; if its claim is held elsewhere, it is not sent.
-
-        None where another worker of this run may hold it: it is to wait.
-        """
+    async def _begin(self, delivery: Delivery) -> bool:
+        """Whether the row is durably `sending`; if its claim is held elsewhere, it is not sent."""
         payload = delivery.payload
         if delivery.begun or await self._journal.begin(payload, micros(self._world.now())):
             delivery.begun = True
             return True
-        if self._shared and await asyncio.to_thread(self._shared.claim, payload) is not Claim.OTHERS:
-            return None
         if (bar := self._leads.bars(payload)) is not None:  # that call is why
             self._hold(Held(payload.source, payload.row, Status.SKIPPED, bar.code, bar.message))
             return False
@@ -294,32 +275,15 @@ class Push:
         return delivery.outcome_of(Status.UNKNOWN, Judgement(Verdict.IN_DOUBT, code, text))
 
     def _rest(self, delivery: Delivery, outcome: Outcome) -> bool:
+        """Lets a row in doubt rest, so that it holds its claims and no worker: True. Where none can tell, it ends."""
         if self._search is None or not delivery.can_be_looked_up:
             self._settle(delivery, outcome)
             return False
         delivery.trail.tell()
-        return self._aside(self._resolve(delivery, outcome))
-
-    def _aside(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Lets a row rest, so that it holds its claims and no worker; True."""
-        task = asyncio.create_task(work)
+        task = asyncio.create_task(self._resolve(delivery, outcome))
         self._doubts.add(task)
         task.add_done_callback(self._resolved)
         return True
-
-    async def _wait_for_claim(self, delivery: Delivery) -> None:
-        """Lets a row wait until a worker of this run that has its phone or identifier under way is done with it."""
-        begun: bool | None = None
-        try:
-            while begun is None and not self._sender.stop.is_set():
-                await self._sender.pause(CLAIM_SECONDS)
-                begun = await self._begin(delivery)
-            if begun:
-                self._again.append(delivery)
-        except asyncio.CancelledError:
-            self._settle(delivery, delivery.interrupted())
-        finally:
-            self._rested(None if begun else delivery.payload)
 
     async def _resolve(self, delivery: Delivery, doubtful: Outcome) -> None:
         """Lets a row in doubt rest, looks it up, and settles it or lets it be sent again."""

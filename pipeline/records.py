@@ -105,17 +105,6 @@ def bury(
         return connection.execute(sa.update(SENDS).where(*left).values(lost)).rowcount
 
 
-def holders(state: sa.Engine, account: str, phone: str, identifier: str) -> set[str]:
-    """The runs that have a row of this phone or identifier under way; "" is nobody's."""
-    same = sa.or_(
-        sa.and_(SENDS.c.phone != "", SENDS.c.phone == phone),
-        sa.and_(SENDS.c.identifier != "", SENDS.c.identifier == identifier),
-    )
-    query = sa.select(SENDS.c.run_id).where(SENDS.c.account == account, SENDS.c.state == "sending", same)
-    with state.connect() as connection:
-        return set(connection.execute(query).scalars())
-
-
 def _same_row(table: sa.Table) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.run_id == SENDS.c.run_id, table.c.source == SENDS.c.source, table.c.row == SENDS.c.row)
 

@@ -162,7 +162,7 @@ class Line:
         if self.workers is None:
             return Portion()
         self.workers.check(run, chunks.unfit)  # a run that goes on has shown them nothing yet
-        return Portion(min(self.workers.workers, self.job.settings.concurrency))
+        return Portion(outgoing.divided(run, min(self.workers.workers, self.job.settings.concurrency)))
 
     def _follow(self, steps: Sequence[Step], sent: Sent, reported: Reported) -> tuple[list[StepEnd], int | None]:
         """Takes the steps that follow a load which has ended so."""

@@ -151,17 +151,21 @@ def test_updates_of_one_lead_go_in_the_order_of_the_file(
 # --- One phone ---
 
 
-def test_a_row_waits_for_another_workers_row_of_its_phone(
+def test_rows_of_one_phone_go_one_by_one_in_the_order_of_the_file(
     leads: Leads, home: Path, start_account: Callable[..., Account], scheduler: str
 ) -> None:
-    """Rows that share a phone but no ClientId may be different workers': never two requests for it at once."""
-    account = start_account(profile=replace(profile_named("default"), latency_seconds=0.05))
-    rows = [[phone(at % 3), f"N{at}", f"C-{at}"] for at in range(24)]
+    """Whatever their ClientIds are: they are one worker's, and so are all rows of a ClientId with several phones."""
+    account = start_account(profile=replace(profile_named("default"), latency_seconds=0.02))
+    rows = [[phone(at % 7), f"N{at}", f"C-{at // 2}" if at < 8 else f"C-{at}"] for at in range(28)]
     write_csv(home / "l.csv", [["Phone", "Name", "Id"], *rows])
     write(home / "m.toml", MAPPING.format(client_id='ClientId = "Id"', repeats="keep"))
     ended = leads("load", "l.csv", "-m", "m.toml", "--scheduler", scheduler, "--json", env=account.env)
-    assert ended.json["counts"] == {"accepted": 24}
+    assert ended.json["counts"] == {"accepted": 28}
     assert account.see("state")["same_phone_in_flight"] == 0
+    sent = sorted((row["first_sent_at"], row["row"]) for row in ended.rows)
+    for shared in {row[0] for row in rows} | {row[2] for row in rows}:
+        numbers = [number for _, number in sent if shared in rows[number - 2]]
+        assert numbers == sorted(numbers)
 
 
 # --- One limit ---
@@ -325,7 +329,7 @@ def test_a_worker_that_the_state_database_does_not_let_in_says_so_beforehand(
 def task(home: Path) -> Task:
     """A task of a run that is not there: whoever may not do it says so before it looks."""
     state = {"state": f"sqlite:///{home}/state.db"}
-    return Task(home, state, Lease("run", 0, 1), 1, None, Choice.ALL, None, may_resend=True, suppressed=home)
+    return Task(home, state, Lease("run", 0, 1), 1, home, None, Choice.ALL, None, may_resend=True, suppressed=home)
 
 
 def test_a_state_that_is_a_file_is_for_workers_of_one_machine(task: Task) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from conftest import BOTH, Account, Leads, Result, wait_until
 from killing import FLAKY, LOAD, TOUCHY, Command, Deal, Desk, Way, finish, holders, violations, write_list
 
@@ -40,6 +42,19 @@ def until_under_way(desk: Desk, command: Command) -> list[int]:
     wait_until(lambda: len(holders(desk)) == 2)
     wait_until(lambda: sent(desk) > 20)
     return holders(desk)
+
+
+def stop(desk: Desk, process: int) -> None:
+    """Stops a process between two of its writes: with SQLite's lock in its hands it would stop everybody."""
+    while True:
+        os.kill(process, signal.SIGSTOP)
+        with closing(sqlite3.connect(str(sa.make_url(desk.state_url).database), timeout=1)) as state:
+            try:
+                state.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(process, signal.SIGCONT)
+            else:
+                return
 
 
 @BOTH
@@ -80,9 +95,10 @@ def test_a_client_that_is_asked_to_end_has_its_workers_settle_their_rows(leads: 
 
 def test_a_worker_that_was_stopped_for_too_long_sends_nothing_more(leads: Leads, desk: Desk) -> None:
     """When it goes on its lease is over: it leaves its rows to whoever has its partition by then."""
-    with desk.started(*SHARED) as command:
+    slowly = (*SHARED, "--rate", "10")  # so that the first worker has rows left when the second has begun, too
+    with desk.started(*slowly) as command:
         stopped = until_under_way(desk, command)[0]
-        os.kill(stopped, signal.SIGSTOP)
+        stop(desk, stopped)
         try:
             wait_until(lambda: desk.in_state("SELECT 1 FROM leases WHERE is_revoked"))
         finally:

@@ -16,14 +16,12 @@ from conftest import BOTH, phone, run_on_clock, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import granting, holding, leases, partitions, processes, statedb, tables
-from pipeline.crew import claimed
+from pipeline import granting, holding, leases, processes, statedb, tables
 from pipeline.granting import grant, open_fleet
 from pipeline.journal import Scope, open_journal
 from pipeline.leases import Lease, Passing, clear
-from pipeline.model import Judgement, Outcome, Payload, Prior, Status
+from pipeline.model import Payload, Status
 from pipeline.pace import ErrorLimit, Halt, Line, Seen, Watch
-from pipeline.push import Claim
 from pipeline.writes import LeaseLostError
 from schemas.spec import Verdict
 
@@ -345,52 +343,6 @@ def test_whoever_takes_long_to_ask_gets_moments_that_are_as_far_ahead(state: sa.
         asked_at = leases.clock()
         ((_, ends),) = worker.moments(Line.of(50.0, 2), 1, 5.0).pairs
     assert ends >= asked_at + 5.0
-
-
-# --- Claims ---
-
-
-@pytest.mark.parametrize(("is_settled", "prior"), [(False, None), (True, None), (True, Prior(1, True, True, "", ""))])
-def test_a_row_that_is_in_the_journal_already_waits_for_nobody(
-    state: sa.Engine, lease: Lease, is_settled: bool, prior: Prior | None
-) -> None:
-    """It can't begin though nobody else has its phone: to look again and again would never end."""
-    one = row(1)
-
-    async def write() -> None:
-        with open_journal(state, SCOPE, fence=lease) as written:
-            await written.begin(one, 0)
-            if is_settled:
-                ok = Judgement(Verdict.ACCEPTED, "ok", "")
-                await written.settle(one, Outcome(Status.ACCEPTED, "ok", ok, 1, None), 0)
-
-    assert claimed(state, ACCOUNT, RUN, one) is Claim.NOBODYS
-    run_on_clock(write())
-    with pytest.raises(RuntimeError, match="already"):
-        claimed(state, ACCOUNT, RUN, replace(one, prior=prior))
-    assert claimed(state, ACCOUNT, RUN, replace(row(2), phone=one.phone)) is (
-        Claim.NOBODYS if is_settled else Claim.OURS
-    )
-
-
-# --- Partitions ---
-
-
-@given(st.lists(st.tuples(st.sampled_from(["", "ClientId:1", "ClientId:2"]), st.sampled_from(["", "2025550100"]))))
-def test_rows_of_one_identifier_or_else_of_one_phone_are_in_one_partition(rows: list[tuple[str, str]]) -> None:
-    import pyarrow as pa
-
-    table = pa.table(
-        {
-            "identifier": pa.array([one[0] for one in rows], pa.string()),
-            "phone": pa.array([one[1] or None for one in rows], pa.string()),
-            "row_key": pa.array([f"{at:032x}" for at in range(len(rows))], pa.string()),
-        }
-    )
-    found = partitions.of(table, 3).tolist()
-    for key in {one[0] or one[1] for one in rows} - {""}:
-        assert len({part for part, one in zip(found, rows, strict=True) if (one[0] or one[1]) == key}) == 1
-    assert partitions.of(table.slice(1), 3).tolist() == found[1:]
 
 
 # --- A database that is older ---
