@@ -221,6 +221,24 @@ def test_a_mistake_of_the_installed_command_has_its_exit_code(home: Path) -> Non
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
+INTERRUPTED = """
+import sys
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Finder())
+from pipeline.start import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_command_is_being_loaded_is_no_traceback() -> None:
+    """Impatience is answered with the exit code of an interrupt and nothing else."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 # Results
 
 
