@@ -76,8 +76,8 @@ class Cluster:
             return future.result()
         except KilledWorker as error:
             raise ClusterError(f"workers died again and again over one task ({error.task}); see their memory") from None
-        except (CancelledError, OSError) as error:
-            raise ClusterError(f"the scheduler has gone: {error or 'no answer'}; start the run again") from None
+        except (CancelledError, OSError):
+            raise ClusterError("the scheduler has gone; nothing was sent: start the run again") from None
 
     def check(self, run: RunFolder, unfit: Callable[[str], str | None]) -> None:
         """Has every worker look at the run, once its manifest is written.

@@ -53,16 +53,17 @@ class ClusterCrew:
         told: Future[End] = Future()
         key = f"send-{task.lease.run_id}-{task.lease.partition}-{task.lease.epoch}"
         future = self.cluster.submit(send_partition, task, key=key, pure=False, retries=0)
-        future.add_done_callback(partial(self._pass_on, told))
+        future.add_done_callback(partial(self._pass_on, told, task.lease.run_id))
         return told
 
-    def _pass_on(self, told: Future[End], future: Any) -> None:
+    def _pass_on(self, told: Future[End], run_id: str, future: Any) -> None:
         from distributed import CancelledError
 
         try:
             told.set_result(future.result())
-        except (CancelledError, OSError) as error:
-            told.set_exception(ClusterError(f"the scheduler has gone: {error or 'no answer'}; see: leads resume"))
+        except (CancelledError, OSError):
+            gone = "the scheduler has gone; its workers settle what they have under way, and end; then"
+            told.set_exception(ClusterError(f"{gone}: leads resume {run_id}"))
         except Exception as error:  # noqa: BLE001 whatever it is, whoever waits must be told
             told.set_exception(error)
 

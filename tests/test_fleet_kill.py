@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing, suppress
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import distributed
 import pytest
 import sqlalchemy as sa
 from conftest import BOTH, Account, Leads, Result, wait_until
@@ -107,4 +111,43 @@ def test_a_worker_that_was_stopped_for_too_long_sends_nothing_more(leads: Leads,
         ended = command.ended()
     assert ended.code in (0, 1, 5), ended
     finish(desk, Way.RESUME, here(leads, desk))
+    assert violations(desk) == []
+
+
+@contextmanager
+def scheduler(desk: Desk) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A scheduler's address, and its process. It has one worker, which may call as the account."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+
+    def started(program: str, *args: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *args, "--no-dashboard"]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(command, cwd=desk.home, env=os.environ | desk.environment, stdout=quiet, stderr=quiet)
+
+    with (
+        started("dask_scheduler", "--host", "127.0.0.1", "--port", str(port)) as leading,
+        started("dask_worker", address, "--nthreads", "1", "--no-nanny") as worker,
+    ):
+        try:
+            with distributed.Client(address, timeout=30, set_as_default=False) as client:
+                client.wait_for_workers(1, timeout=30)
+            yield address, leading
+        finally:
+            worker.kill()
+            leading.kill()
+
+
+def test_a_scheduler_that_dies_costs_no_row(leads: Leads, desk: Desk) -> None:
+    """The command says so and ends; what its workers have under way ends by itself, or is looked up."""
+    with scheduler(desk) as (address, process):
+        with desk.started(*LOAD, "--scheduler", address, "--rate", "35") as command:
+            wait_until(lambda: sent(desk) > 20)
+            process.kill()
+            ended = command.ended()
+        assert ended.code == 70
+        assert ended.err.splitlines()[-1].startswith("leads: the scheduler has gone")
+        assert ended.err.endswith(f"leads resume {desk.runs[0].run_id}\n")
+        finish(desk, Way.RESUME, here(leads, desk))
     assert violations(desk) == []
