@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from pipeline import (
     after,
     checking,
-    chunks,
     cluster,
     ending,
     following,
@@ -30,6 +29,7 @@ from pipeline import (
     signals,
     stages,
     statedb,
+    worker,
 )
 from pipeline.after import Loaded, Step
 from pipeline.checking import Findings
@@ -161,7 +161,7 @@ class Line:
         """The parts in which the workers send the run's rows. Raises UserError naming one that can't take part."""
         if self.workers is None:
             return Portion()
-        self.workers.check(run, chunks.unfit)  # a run that goes on has shown them nothing yet
+        self.workers.check(run, worker.unfit)  # a run that goes on has shown them nothing yet
         return Portion(outgoing.divided(run, min(self.workers.workers, self.job.settings.concurrency)))
 
     def _follow(self, steps: Sequence[Step], sent: Sent, reported: Reported) -> tuple[list[StepEnd], int | None]:

@@ -27,6 +27,7 @@ from pipeline import (
     leases,
     lock,
     mapping,
+    parts,
     records,
     report,
     settings,
@@ -128,7 +129,7 @@ def prepare(
     """
     counts, advice = Counts(job.mapping.policy), Advice()
     readings = [
-        Reading(chunks.preparer(job, run, number, src.plan), src.chunks, src.chosen)
+        Reading(parts.preparer(job, run, number, src.plan), src.chunks, src.chosen)
         for number, src in enumerate(sources)
     ]
     with chunks.crew(run, workers) as crew:
@@ -197,7 +198,7 @@ def _inspect(job: Job, given: GivenFile, run: RunFolder, number: int) -> Source:
 
 def _bound_to(job: Job, inspection: source.Inspection) -> Plan:
     try:
-        return chunks.bound(job, inspection.columns)
+        return parts.bound(job, inspection.columns)
     except UserError as error:
         raise type(error)(f"{inspection.called}: {error}") from None
 
@@ -229,10 +230,10 @@ def _of_parent(job: Job, selection: earlier.Selection) -> list[Source]:
     """The sources of an earlier run, as its parts hold them."""
     sources = []
     for number, record in enumerate(selection.run.read_json("manifest.json")["sources"]):
-        plan = chunks.bound(job, record["columns"])
+        plan = parts.bound(job, record["columns"])
         rows = selection.rows(number)
-        parts = partial(earlier.chunks, selection.run, number, record["columns"])
-        sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, parts, rows))
+        chunks_of = partial(earlier.chunks, selection.run, number, record["columns"])
+        sources.append(Source(record | {"rows": len(rows), "notes": []}, plan, chunks_of, rows))
     return sources
 
 

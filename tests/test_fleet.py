@@ -20,7 +20,7 @@ import distributed
 import pytest
 from conftest import TOKEN, Account, Leads, RawVendor, Result, http_reply, phone, write, write_csv
 
-from pipeline import chunks, kept
+from pipeline import kept, worker
 from pipeline.crew import Task, send_partition
 from pipeline.fleet import FleetError
 from pipeline.folder import RunFolder
@@ -288,7 +288,7 @@ def test_a_worker_of_another_account_is_refused(
     """Whose account it is and what proves it are of one place, where the worker runs: the run does not name it."""
     for variable, given in (account.env | {name: value}).items():
         monkeypatch.setenv(variable, given)
-    assert told in (chunks.unfit(str(loaded)) or "")
+    assert told in (worker.unfit(str(loaded)) or "")
     told_it = json.loads((loaded / "manifest.json").read_text())["settings"]
     with pytest.raises(UserError, match=re.escape(told)):
         send_partition(replace(task, run=loaded, settings=told_it))
@@ -302,7 +302,7 @@ def test_a_worker_goes_by_the_settings_of_the_run(
     for variable, given in (account.env | {"DIALEDIN_BASE_URL": "", "LEADS_RATE": "7"}).items():
         monkeypatch.setenv(variable, given)
     Path("leads.toml").write_text('settle = 3\nendpoints = "InjectLead.php=Other.php"\n')
-    assert chunks.unfit(str(loaded)) is None
+    assert worker.unfit(str(loaded)) is None
     job = kept.on_worker(RunFolder(loaded))
     assert (job.settings.rate, job.settings.settle, job.settings.endpoints) == (0, None, None)
     assert job.scope == f"sandbox@{account.url}"
@@ -318,9 +318,9 @@ def test_a_worker_that_the_state_database_does_not_let_in_says_so_beforehand(
     run = leads(*list_of(home, 1), env=given).folder
     for variable, value in given.items():
         monkeypatch.setenv(variable, value)
-    assert chunks.unfit(str(run)) is None
+    assert worker.unfit(str(run)) is None
     monkeypatch.setenv("LEADS_STATE", "")
-    told = chunks.unfit(str(run)) or ""
+    told = worker.unfit(str(run)) or ""
     assert "--state postgresql+psycopg://" in told
     assert "password" in told
 

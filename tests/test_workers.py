@@ -22,7 +22,7 @@ import pytest
 from conftest import TOKEN, Account, Leads, Result, phone, wait_until, write, write_csv
 from killing import LEADS
 
-from pipeline import chunks
+from pipeline import worker
 
 MAPPING = """
 operation = "InsertLead"
@@ -174,7 +174,7 @@ def test_one_process_takes_no_dask(home: Path) -> None:
 
 
 def test_a_worker_that_does_not_see_the_run_says_so(tmp_path: Path) -> None:
-    assert "all of a run's workers need the same folder" in (chunks.unfit(str(tmp_path / "elsewhere")) or "")
+    assert "all of a run's workers need the same folder" in (worker.unfit(str(tmp_path / "elsewhere")) or "")
 
 
 # --- Somebody else's scheduler ---
