@@ -1,6 +1,8 @@
 # Every target sets up what it needs: a machine with Python (3.11 or newer) and make is enough.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests and benches start hundreds of processes: none of them should compile what is compiled already.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test soak check bench peers clean lock
 

@@ -71,12 +71,13 @@ class Cluster:
     def result(self, future: distributed.Future[Any]) -> Any:
         """What a task gives. Raises what it raised, and ClusterError where it was lost with its workers."""
         from distributed import CancelledError, KilledWorker
+        from distributed.comm.core import CommClosedError
 
         try:
             return future.result()
         except KilledWorker as error:
             raise ClusterError(f"workers died again and again over one task ({error.task}); see their memory") from None
-        except (CancelledError, OSError):
+        except (CancelledError, CommClosedError):
             raise ClusterError("the scheduler has gone; nothing was sent: start the run again") from None
 
     def check(self, run: RunFolder, unfit: Callable[[str], str | None]) -> None:

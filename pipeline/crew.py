@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import numpy as np
 import sqlalchemy as sa
 
-from pipeline import holding, journal, kept, leases, marked, outgoing, people, processes, sending, statedb
+from pipeline import handover, holding, journal, kept, leases, marked, outgoing, people, processes, sending, statedb
 from pipeline.delivery import World as SendingWorld
 from pipeline.delivery import utc_now
 from pipeline.folder import RunFolder
@@ -46,20 +45,13 @@ class Task:
     settings: dict[str, str]  # as `settings.kept` gives them
     lease: Lease
     partitions: int
-    linked: Path  # which rows go together, as the client has found
     limit: int | None
     choice: Choice
     as_of: int | None
     may_resend: bool
-    suppressed: Path  # the numbers that must not be contacted, as the client has read them
+    handed: Path  # what the client has found: which rows go together, and the numbers that must not be contacted
     version: str = field(default_factory=partial(version, "dialedin-leads"))
     machine: str = field(default_factory=processes.this_machine)
-
-    @property
-    def division(self) -> Division:
-        """How the run's rows are divided."""
-        with np.load(self.linked) as found:
-            return Division(self.partitions, Linked(**found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +99,11 @@ def send_partition(task: Task, outside: Outside | None = None) -> End:
     state = statedb.engine(job.settings.state)
     try:
         with _taken(state, task.lease) as held, marked.do_not_call(state, job.scope) as listed:
-            barred = outgoing.barred(state, listed, np.load(task.suppressed), job.operation)
+            handed = handover.told(task.handed)
+            barred = outgoing.barred(state, listed, handed.pop("suppressed"), job.operation)
             curfew = people.curfew(job.operation, job.mapping.policy, outside.now)
             asked = (task.limit, task.choice, task.as_of, task.may_resend)
-            portion = Portion(task.division, task.lease.partition)
+            portion = Portion(Division(task.partitions, Linked(**handed)), task.lease.partition)
             rows = Outgoing(job, run, state, barred, *asked, curfew=curfew, portion=portion)
             return _Turn(rows, held, watch, outside, credentials).run()
     except LeaseLostError:

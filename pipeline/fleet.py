@@ -17,11 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import granting, leases, records, settings
+from pipeline import granting, handover, leases, records, settings
 from pipeline.cluster import Cluster, ClusterError
 from pipeline.crew import End, Task, send_partition
 from pipeline.delivery import micros
-from pipeline.folder import replacing
 from pipeline.granting import Granted
 from pipeline.job import World
 from pipeline.journal import Scope
@@ -32,7 +31,7 @@ from pipeline.pace import Seen, Watch
 from pipeline.push import Pushed
 
 TURNS_AT_MOST = 20  # of one partition: workers that die so often will die again
-_SUPPRESSED, _LINKED = "suppressed.npy", "linked.npz"  # in the spool folder
+_HANDED = "sending.told"  # in the spool folder
 
 
 class Crew(Protocol):
@@ -58,12 +57,12 @@ class ClusterCrew:
 
     def _pass_on(self, told: Future[End], run_id: str, future: Any) -> None:
         from distributed import CancelledError
+        from distributed.comm.core import CommClosedError
 
         try:
             told.set_result(future.result())
-        except (CancelledError, OSError):
-            gone = "the scheduler has gone; its workers settle what they have under way, and end; then"
-            told.set_exception(ClusterError(f"{gone}: leads resume {run_id}"))
+        except (CancelledError, CommClosedError):
+            told.set_exception(ClusterError(f"the scheduler has gone; its workers have ended: leads resume {run_id}"))
         except Exception as error:  # noqa: BLE001 whatever it is, whoever waits must be told
             told.set_exception(error)
 
@@ -124,10 +123,8 @@ class Fleet:
         self._rows, self._state, self._run_id = rows, rows.state, rows.run.run_id
         self._scope = Scope(self._run_id, rows.job.scope, rows.job.operation.name)
         granting.open_fleet(self._state, self._run_id, rows.job.scope)
-        with replacing(rows.run.spool / _SUPPRESSED) as file:
-            np.save(file, rows.suppressed.numbers)
-        with replacing(rows.run.spool / _LINKED) as file:
-            np.savez(file, **rows.portion.division.linked._asdict())
+        self._handed = (rows.run.spool / _HANDED).absolute()
+        handover.tell(self._handed, suppressed=rows.suppressed.numbers, **rows.portion.division.linked._asdict())
         self._parts = self._divided()
         for part in self._parts:
             self._grant(part)
@@ -183,12 +180,11 @@ class Fleet:
                 settings=settings.kept(rows.job.settings),
                 lease=part.lease,
                 partitions=rows.portion.division.partitions,
-                linked=(rows.run.spool / _LINKED).absolute(),
                 limit=part.limit,
                 choice=part.choice,
                 as_of=rows.as_of,
                 may_resend=rows.may_resend,
-                suppressed=(rows.run.spool / _SUPPRESSED).absolute(),
+                handed=self._handed,
             )
         )
 
@@ -227,6 +223,8 @@ class Fleet:
         part.failure = failure or part.failure
         if isinstance(failure, (UserError, JournalError)):  # what it is, it would be again
             self._give_up(failure)
+        if isinstance(failure, ClusterError):  # its worker may be there: it hears that it is to end, and is waited for
+            return
         end = None if failure is not None else future.result()
         if end is not None and not end.was_lost:
             self._watches.append(end.watch)
@@ -269,6 +267,8 @@ class Fleet:
         """
         if granted.holder is None:
             return self._is_over()
+        if granted.has_ended:
+            return part.future is None
         if granted.beat != part.beat[0]:
             part.beat = granted.beat, leases.clock()
         return leases.clock() - part.beat[1] > leases.TTL_SECONDS

@@ -58,8 +58,8 @@ def hand_over(chunk: Chunk, file: Path) -> None:
 
 
 def taken_over(file: Path) -> Chunk:
-    """The chunk that was written there."""
-    with pa.ipc.open_file(pa.py_buffer(file.read_bytes())) as batches:
+    """The chunk that was written there. Raises DiskError."""
+    with pa.ipc.open_file(_bytes(file)) as batches:
         batch = batches.get_batch(0)
     besides = json.loads(batch.schema.metadata[b"besides"])
     ragged = tuple(RaggedRow(row, tuple(cells), swallowed) for row, cells, swallowed in besides["ragged"])
@@ -78,10 +78,10 @@ def show(part: pa.Table, file: Path) -> None:
 
 
 def shown(file: Path) -> pa.Table | None:
-    """What was shown there; None: nothing was."""
+    """What was shown there; None: nothing was. Raises DiskError."""
     if not file.exists():
         return None
-    with pa.ipc.open_file(pa.py_buffer(file.read_bytes())) as batches:
+    with pa.ipc.open_file(_bytes(file)) as batches:
         return batches.read_all()
 
 
@@ -93,9 +93,16 @@ def tell(file: Path, **numbers: npt.NDArray[Any] | None) -> None:
 
 
 def told(file: Path) -> dict[str, Any]:
-    """The arrays that were told there."""
-    with np.load(file) as found:
+    """The arrays that were told there. Raises DiskError."""
+    with np.load(_bytes(file)) as found:
         return dict(found)
+
+
+def _bytes(file: Path) -> pa.BufferReader:
+    try:
+        return pa.BufferReader(file.read_bytes())
+    except OSError as error:
+        raise DiskError(f"{file}: can't be read: {error.strerror or error}") from None
 
 
 @contextmanager

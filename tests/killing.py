@@ -50,6 +50,7 @@ class Deal:
 
     duplicates_check: str = "1"  # "1": the vendor stores whatever comes, so that a blind repeat does visible damage
     client_id: bool = False  # whether the file has one, or the row key stands in for it
+    phones: int = 1  # of each ClientId in the file
 
     @property
     def mapping(self) -> str:
@@ -78,8 +79,8 @@ def write_list(home: Path, deal: Deal, leads: int) -> Listed:
     good, others = {}, {}
     for at in range(leads):
         name = f"Zoë {at}" if at % 7 else f"Łucja {at}"
-        rows.append([phone(at), name, f"C-{at}"])
-        good[len(rows)] = (phone(at), name.replace("Ł", "?"), f"C-{at}")
+        rows.append([phone(at), name, f"C-{at // deal.phones}"])
+        good[len(rows)] = (phone(at), name.replace("Ł", "?"), f"C-{at // deal.phones}")
         if at % 9 == 4:
             rows.append(["555-01", name, f"I-{at}"])
             others[len(rows)] = ("invalid", "bad_phone")

@@ -111,7 +111,7 @@ def test_the_report_of_several_workers_is_that_of_one_process(
     rng = random.Random(seed)
     numbers = [rng.randrange(26) for _ in range(rng.choice([1, 12, 30]))]
     has_ids, repeats, limit = seed % 2 == 0, rng.choice(["first", "last", "keep"]), rng.choice([None, 0, 3, 7])
-    rows = [[phone(n), f"N{at}", f"C{n}"] for at, n in enumerate(numbers)]
+    rows = [[phone(n), f"N{at}", f"C{n // 2}"] for at, n in enumerate(numbers)]  # a ClientId has two phones
     write_csv(home / "l.csv", [["Phone", "Name", "Id"], *rows])
     mapped = 'ClientId = "Id"' if has_ids else ""
     write(home / "m.toml", MAPPING.format(client_id=mapped, repeats=repeats))
@@ -329,7 +329,7 @@ def test_a_worker_that_the_state_database_does_not_let_in_says_so_beforehand(
 def task(home: Path) -> Task:
     """A task of a run that is not there: whoever may not do it says so before it looks."""
     state = {"state": f"sqlite:///{home}/state.db"}
-    return Task(home, state, Lease("run", 0, 1), 1, home, None, Choice.ALL, None, may_resend=True, suppressed=home)
+    return Task(home, state, Lease("run", 0, 1), 1, None, Choice.ALL, None, may_resend=True, handed=home)
 
 
 def test_a_state_that_is_a_file_is_for_workers_of_one_machine(task: Task) -> None:

@@ -8,8 +8,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import distributed
 import pytest
 import sqlalchemy as sa
 from conftest import BOTH, Account, Leads, Result, wait_until
-from killing import FLAKY, LOAD, TOUCHY, Command, Deal, Desk, Way, finish, holders, violations, write_list
+from killing import FLAKY, LOAD, TOUCHY, Books, Command, Deal, Desk, Way, finish, holders, violations, write_list
 
 from pipeline.delivery import utc_now
 
@@ -72,6 +74,22 @@ def test_a_worker_that_is_killed_costs_no_row(leads: Leads, desk: Desk) -> None:
     assert desk.in_state("SELECT count(*) FROM sends WHERE status = 'not_attempted'") == [(0,)]
     finish(desk, Way.RESUME, here(leads, desk))
     assert violations(desk) == []
+
+
+def test_a_worker_that_is_killed_leaves_its_own_rows_in_doubt_and_no_others(
+    home: Path, start_account: Callable[..., Account]
+) -> None:
+    """Of rows that are one worker's since they share ClientIds, which for that very reason can't be looked up."""
+    account = start_account(**{**TOUCHY, "profile": replace(FLAKY, faults={})})
+    desk = Desk(home, write_list(home, Deal(client_id=True, phones=2), 70), account)
+    with desk.started(*SHARED, "--json") as command:
+        os.kill(until_under_way(desk, command)[0], signal.SIGKILL)
+        ended = command.ended()
+    assert desk.in_state("SELECT count(*) FROM sends WHERE state = 'sending'") == [(0,)]
+    counts = Counter(ended.json["counts"])
+    assert (counts["accepted"] + counts["unknown"], counts["unknown"] <= 4) == (70, True)  # half of --concurrency
+    books = Books(account)
+    assert (books.state["stored_twice"], len(books.leads) >= counts["accepted"]) == (0, True)
 
 
 @BOTH
@@ -140,14 +158,17 @@ def scheduler(desk: Desk) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 
 
 def test_a_scheduler_that_dies_costs_no_row(leads: Leads, desk: Desk) -> None:
-    """The command says so and ends; what its workers have under way ends by itself, or is looked up."""
+    """Its workers settle what they have under way, and only then the command ends; another one goes on."""
     with scheduler(desk) as (address, process):
         with desk.started(*LOAD, "--scheduler", address, "--rate", "35") as command:
+            assert command.says("sending"), command.ended()
             wait_until(lambda: sent(desk) > 20)
             process.kill()
             ended = command.ended()
         assert ended.code == 70
         assert ended.err.splitlines()[-1].startswith("leads: the scheduler has gone")
         assert ended.err.endswith(f"leads resume {desk.runs[0].run_id}\n")
+        lost = "SELECT count(*) FROM sends WHERE state = 'sending' OR (status = 'unknown' AND code = 'interrupted')"
+        assert desk.in_state(lost) == [(0,)]
         finish(desk, Way.RESUME, here(leads, desk))
     assert violations(desk) == []

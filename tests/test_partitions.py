@@ -12,6 +12,7 @@ from pipeline.partitions import Division, Links
 
 IDENTIFIERS = st.sampled_from(["", *(f"ClientId:{n}" for n in range(8))])
 PHONES = st.sampled_from(["", *(f"20255501{n:02d}" for n in range(8))])
+KEYS = ("identifier", "row_key")
 ROWS = st.lists(st.tuples(IDENTIFIERS, PHONES))
 
 
@@ -53,6 +54,8 @@ def test_a_row_has_the_same_partition_wherever_it_comes_up(rows: list[tuple[str,
     assert divided.of(whole.slice(1)).tolist() == of[1:]
     backwards = division(whole.take(pa.array(range(len(rows)), pa.int64())[::-1]), 3, at_once=2)
     assert backwards.of(whole).tolist() == of
+    journal = pa.table({"seq": range(len(rows)), "phone": whole["phone"].fill_null(""), **{n: whole[n] for n in KEYS}})
+    assert divided.of(journal).tolist() == of
 
 
 def test_a_chain_of_many_rows_is_one_workers() -> None:
