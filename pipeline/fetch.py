@@ -5,6 +5,8 @@ They stay there until the run is done, so that it can be resumed; nothing is rea
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import fsspec
 
 _BLOCK_BYTES = 1 << 20
+_LOOK_SECONDS = 0.5
 _FETCH_BYTES = 8 << 20  # where a file system reads ahead
 _CONNECT_SECONDS = 30
 _SILENCE_SECONDS = 60
@@ -80,11 +83,19 @@ def _piped(given: GivenFile) -> Iterator[bytes]:
 
 
 def _read(file: IO[bytes], shown: str) -> Iterator[bytes]:
+    """What comes, as it comes."""
     try:
-        while block := file.read(_BLOCK_BYTES):
+        while block := _next(file.fileno()):
             yield block
     except OSError as error:
         raise InputError(f"{shown}: {error.strerror or error}; pipe the list once more") from None
+
+
+def _next(pipe: int) -> bytes:
+    # A signal in the very moment before a read is heard only after it: no read may wait for whoever writes.
+    while not select.select([pipe], [], [], _LOOK_SECONDS)[0]:
+        pass
+    return os.read(pipe, _BLOCK_BYTES)
 
 
 # --- Addresses ---

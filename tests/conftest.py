@@ -16,6 +16,7 @@ import sqlite3
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -178,11 +179,14 @@ def write_xlsx(path: Path, rows: Sequence[Sequence[str]], sheet: str = "Leads") 
 def piped(content: bytes) -> Iterator[None]:
     """Standard input, with this in it."""
     before = sys.stdin
-    sys.stdin = io.TextIOWrapper(io.BytesIO(content))
-    try:
-        yield
-    finally:
-        sys.stdin = before
+    with tempfile.TemporaryFile("w+") as file:
+        file.buffer.write(content)
+        file.seek(0)
+        sys.stdin = file
+        try:
+            yield
+        finally:
+            sys.stdin = before
 
 
 # --- The vendor ---
