@@ -168,7 +168,8 @@ def spreadsheets(programs: Programs, size: Size) -> Iterator[Finding]:
 def journal(programs: Programs, size: Size) -> Iterator[Finding]:
     """Two durable writes a row."""
     cost = programs.run("journal", size.journal, [sys.executable, str(HERE / "journal.py"), str(size.journal)])
-    yield Finding("journal, processor µs a row", float(cost.output), 20, 32)
+    # No ratio: the same code has taken 21 and 32 on one machine, whose pace changed.
+    yield Finding("journal, processor µs a row", float(cost.output), 20, 43)
 
 
 def starting(programs: Programs, _size: Size) -> Iterator[Finding]:
