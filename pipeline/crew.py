@@ -27,11 +27,12 @@ from pipeline.holding import Heard, Moments
 from pipeline.leases import Lease
 from pipeline.model import JournalError, Status, UserError
 from pipeline.outgoing import Choice, Outgoing, Portion
-from pipeline.pace import ErrorLimit, Line, Watch
+from pipeline.pace import Line
 from pipeline.partitions import Division, Linked
 from pipeline.push import Push, Shared
 from pipeline.sending import Access, Wiring
 from pipeline.transport import PooledTransport, new_loop
+from pipeline.watch import ErrorLimit, Watch
 from pipeline.writes import LeaseLostError
 
 _T = TypeVar("_T")

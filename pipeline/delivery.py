@@ -19,9 +19,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 from pipeline import doubt
 from pipeline.doubt import Sighting
 from pipeline.model import Bar, Judgement, Outcome, Payload, Prior, Request, Status
-from pipeline.pace import BURST_SECONDS, Watch, Window, backoff_seconds
+from pipeline.pace import BURST_SECONDS, Window, backoff_seconds
 from pipeline.replies import judge
 from pipeline.retries import Action, Case, Follows, case_of, follows
+from pipeline.watch import Watch
 from pipeline.wire import Wire, judge_failure
 from schemas.spec import Operation, Verdict
 

@@ -27,8 +27,8 @@ from pipeline.journal import Scope
 from pipeline.leases import Lease, Passing
 from pipeline.model import JournalError, Status, UserError
 from pipeline.outgoing import Choice, Outgoing, Tally
-from pipeline.pace import Seen, Watch
 from pipeline.push import Pushed
+from pipeline.watch import Seen, Watch
 
 TURNS_AT_MOST = 20  # of one partition: workers that die so often will die again
 _HANDED = "sending.told"  # in the spool folder

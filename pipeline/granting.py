@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 
 from pipeline.leases import SEEN, Lease, row, writing
-from pipeline.pace import Halt, Seen
 from pipeline.tables import FLEETS, LEASES
+from pipeline.watch import Halt, Seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What client and workers hand each other of a chunk: files in the run's spool folder, until its part is there."""
+"""What client and workers hand each other: files in the run's spool folder, which go with it if not before."""
 
 from __future__ import annotations
 

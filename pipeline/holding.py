@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from pipeline import leases
 from pipeline.leases import NOT_ENDED, NOT_REVOKED, SEEN, Lease, clock
-from pipeline.pace import Halt, Line, Seen
+from pipeline.pace import Line
 from pipeline.processes import this_process
 from pipeline.tables import FLEETS, LEASES
+from pipeline.watch import Halt, Seen
 from pipeline.writes import LeaseLostError
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 import sqlalchemy as sa
 
 from pipeline import processes, sqlite
-from pipeline.pace import Seen
 from pipeline.tables import FLEETS, LEASES, RUNS
+from pipeline.watch import Seen
 from pipeline.writes import Fence
 
 TTL_SECONDS = 15.0

@@ -20,8 +20,9 @@ from pipeline.doubt import Sighting
 from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal
 from pipeline.model import Held, Judgement, Outcome, Payload, Status
-from pipeline.pace import Halt, Turnstile, Watch, Window
+from pipeline.pace import Turnstile, Window
 from pipeline.retries import Action
+from pipeline.watch import Halt, Watch
 from schemas.spec import Verdict
 
 WAITING_AT_MOST = 64  # rows that wait for their own phone before the feed pauses

@@ -19,11 +19,11 @@ from pipeline.job import Job, World
 from pipeline.journal import Marking
 from pipeline.model import Status
 from pipeline.outgoing import Choice, Outgoing
-from pipeline.pace import ErrorLimit, Halt, Watch
 from pipeline.push import Deliveries, Limits, Push, Pushed, Shared, plainly
 from pipeline.readback import Finding, Sample
 from pipeline.signals import Signals
 from pipeline.verify import ReadBack
+from pipeline.watch import ErrorLimit, Halt, Watch
 from pipeline.wire import Wire
 from schemas.spec import Operation
 

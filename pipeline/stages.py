@@ -45,13 +45,13 @@ from pipeline.job import Job, World
 from pipeline.locate import as_mapped, located
 from pipeline.mapping import MAPPING_VERSION, Plan
 from pipeline.model import UserError
-from pipeline.pace import ErrorLimit
 from pipeline.payloads import KEY_VERSION
 from pipeline.prepare import Counts
 from pipeline.repeats import Repeats
 from pipeline.signals import InterruptedRunError
 from pipeline.source import Chunk
 from pipeline.suppress import Suppressed
+from pipeline.watch import ErrorLimit
 from pipeline.wire import check_base_url
 
 

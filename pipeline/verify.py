@@ -11,10 +11,11 @@ from pipeline.delivery import Delivery, Endpoint, Gate, Sender, Trail, World, mi
 from pipeline.feed import Batch, Feed
 from pipeline.journal import Journal, Restated
 from pipeline.model import STORED_DIFFERENTLY, Judgement, Payload, Status
-from pipeline.pace import ErrorLimit, Watch, Window
+from pipeline.pace import Window
 from pipeline.push import Limits
 from pipeline.readback import Finding, Reading, compare, search_form
 from pipeline.retries import Action, Case
+from pipeline.watch import ErrorLimit, Watch
 
 _NEVER = ErrorLimit(rows=None, share=1.0)
 

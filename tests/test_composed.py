@@ -25,9 +25,9 @@ from pipeline.delivery import Endpoint, World, micros
 from pipeline.feed import Batch
 from pipeline.journal import Scope, open_journal
 from pipeline.model import Payload, Status
-from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push
 from pipeline.retries import Duplicates, follows
+from pipeline.watch import ErrorLimit, Watch
 from pipeline.wire import Wire
 from schemas.dialedin import UPSERT_LEAD
 from schemas.spec import Operation

@@ -24,8 +24,8 @@ from pipeline.delivery import Endpoint, World
 from pipeline.feed import Batch
 from pipeline.journal import Journal, JournalError, Scope, open_journal
 from pipeline.model import Held, Judgement, Outcome, Payload, Request, Status, UserError
-from pipeline.pace import ErrorLimit, Watch
 from pipeline.push import Limits, Push
+from pipeline.watch import ErrorLimit, Watch
 from pipeline.wire import Wire
 from pipeline.writer_sqlite import SqliteWriter
 from pipeline.writes import Statement, Write

@@ -21,7 +21,8 @@ from pipeline.granting import grant, open_fleet
 from pipeline.journal import Scope, open_journal
 from pipeline.leases import Lease, Passing, clear
 from pipeline.model import Payload, Status
-from pipeline.pace import ErrorLimit, Halt, Line, Seen, Watch
+from pipeline.pace import Line
+from pipeline.watch import ErrorLimit, Halt, Seen, Watch
 from pipeline.writes import LeaseLostError
 from schemas.spec import Verdict
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model import Judgement, Payload, Status, UserError
-from pipeline.pace import ErrorLimit, Halt, Turnstile, Watch, Window, backoff_seconds, claims
+from pipeline.pace import Turnstile, Window, backoff_seconds, claims
+from pipeline.watch import ErrorLimit, Halt, Watch
 from schemas.spec import Verdict
 
 

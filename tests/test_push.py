@@ -25,10 +25,11 @@ from pipeline.delivery import Endpoint, World
 from pipeline.feed import Batch
 from pipeline.journal import JournalError, Scope, open_journal
 from pipeline.model import Held, Payload, Status
-from pipeline.pace import BURST_SECONDS, ErrorLimit, Watch
+from pipeline.pace import BURST_SECONDS
 from pipeline.push import Limits, Push, Pushed
 from pipeline.retries import Action, Case, Duplicates, follows
 from pipeline.signals import listening
+from pipeline.watch import ErrorLimit, Watch
 from pipeline.wire import Wire
 from schemas.dialedin import INSERT_LEAD, SEARCH_LEAD, UPDATE_LEAD
 from schemas.spec import Operation, Settle

@@ -12,7 +12,7 @@ from pipeline import after, mapping, mappings, settings
 from pipeline.doctor.visit import Finding, Visit, bad, ok, warn
 from pipeline.mapping import MappingFile
 from pipeline.model import UserError
-from pipeline.pace import ErrorLimit
+from pipeline.watch import ErrorLimit
 from pipeline.wire import check_base_url
 
 
